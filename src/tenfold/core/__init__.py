@@ -1,0 +1,1 @@
+"""What all papers share. Knows no paper, no Dagster and no MLflow."""

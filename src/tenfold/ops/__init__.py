@@ -1,0 +1,1 @@
+"""Bridges to the tools of the trade: DVC, MLflow, Great Expectations, the registry."""
