@@ -7,24 +7,22 @@ is never called: the manifest's metadata and check results are yielded again, an
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import dagster as dg
 
 from tenfold.core import code, params
 from tenfold.core.errors import Stopped, TenfoldError
-from tenfold.core.progress import Progress
+from tenfold.core.progress import Event, Progress
 from tenfold.core.stage import Check, Made, Note
 from tenfold.core.store import Manifest, Store, Working, content_key
-from tenfold.ops import provenance
-from tenfold.ops.settings import Settings, load
-
-Block = TypeVar("Block")
+from tenfold.ops import logged, provenance
+from tenfold.ops.settings import Settings
 
 # Where progress goes besides Dagster's log; the command line adds its terminal here.
-progress_sinks: list[Callable[[Any], None]] = []
+progress_sinks: list[Callable[[Event], None]] = []
 
 
 class Overrides(dg.Config):
@@ -41,8 +39,8 @@ class Home(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def settings(self) -> Settings:
         """Resolved when an asset runs, so that one code location serves whatever home its process was given."""
-        given = {name: Path(value) for name, value in (("root", self.root), ("home", self.home)) if value}
-        return load(**given)
+        given: dict[str, Any] = {name: value for name, value in (("root", self.root), ("home", self.home)) if value}
+        return Settings(**given)
 
 
 def root() -> Path:
@@ -62,44 +60,106 @@ def code_version(paper: str, asset: str, entry: str) -> str:
     return code.version(entry, repr(sorted(blocks.items())).encode())[:16]
 
 
-def check_specs(paper: str, asset: str, parts: dg.PartitionsDefinition, *, contracts: Mapping[str, str] | None = None,
-                claims: Mapping[str, str] | None = None) -> list[dg.AssetCheckSpec]:  # fmt: skip
-    """Contracts block (severity ERROR); claims and warnings do not."""
-    key = dg.AssetKey([paper, asset])
-    specs = [(name, text, True) for name, text in (contracts or {}).items()]
-    specs += [(name, text, False) for name, text in (claims or {}).items()]
-    return [dg.AssetCheckSpec(name, asset=key, description=text, blocking=blocking, partitions_def=parts) for name, text, blocking in specs]
+@dataclass(frozen=True)
+class Step:
+    """What is known of an asset before it runs: its science module, its block in the recipe, what it needs."""
 
+    paper: str
+    name: str
+    entry: str
+    block: type
+    after: tuple[str, ...] = ()
 
-def asset_options(paper: str, asset: str, entry: str, *, after: Sequence[str] = (), kinds: set[str], parts: dg.PartitionsDefinition,
-                  pool: str | None = None) -> dict[str, Any]:  # fmt: skip
-    """The fields every asset has, so that none is forgotten."""
-    return dict(
-        key=[paper, asset], deps=[dg.AssetKey([paper, name]) for name in after], group_name=paper, kinds=kinds, partitions_def=parts,
-        owners=["team:tenfold"], tags={"tenfold/paper": paper, "tenfold/stage": asset}, code_version=code_version(paper, asset, entry), pool=pool,
-    )  # fmt: skip
+    def options(self, parts: dg.PartitionsDefinition, kinds: set[str], pool: str | None = None) -> dict[str, Any]:
+        """The fields that every asset has, for `@dg.asset(**...)`."""
+        return {
+            "key": [self.paper, self.name],
+            "deps": [dg.AssetKey([self.paper, name]) for name in self.after],
+            "group_name": self.paper,
+            "kinds": kinds,
+            "partitions_def": parts,
+            "owners": ["team:tenfold"],
+            "tags": {"tenfold/paper": self.paper, "tenfold/stage": self.name},
+            "code_version": code_version(self.paper, self.name, self.entry),
+            "pool": pool,
+        }
+
+    def checks(
+        self, parts: dg.PartitionsDefinition, contracts: Mapping[str, str] | None = None, claims: Mapping[str, str] | None = None
+    ) -> list[dg.AssetCheckSpec]:
+        """Contracts block (severity ERROR); claims and warnings do not."""
+        key = dg.AssetKey([self.paper, self.name])
+        specs = [(name, text, True) for name, text in (contracts or {}).items()]
+        specs += [(name, text, False) for name, text in (claims or {}).items()]
+        return [dg.AssetCheckSpec(name, asset=key, description=text, blocking=blocking, partitions_def=parts) for name, text, blocking in specs]
+
+    def begin(self, context: Any, home: Home, config: Overrides, extra: Mapping[str, Any] | None = None) -> "Stage":
+        """Resolve the block, read upstream's digests, name the content key. `extra`: what else the output depends on."""
+        settings = home.settings()
+        partition = context.partition_key
+        dataset, unit = params.split_partition(partition)
+        try:
+            tree = params.load(settings.root)
+            recipe = params.datasets(tree, self.paper)[dataset].recipe
+            raw = params.block(tree, self.paper, recipe, self.name)
+            block = params.resolve(self.block, raw, config.overrides, f"{self.paper}.recipes.{recipe}.{self.name}")
+            store = Store(settings.home)
+            upstream = upstream_pointers(store, self.paper, partition, self.after)
+        except TenfoldError as error:
+            raise as_failure(error) from error
+        values: dict[str, Any] = asdict(block)
+        content = code.content(self.entry)
+        key = content_key(self.paper, self.name, {name: p["digest"] for name, p in upstream.items()}, values, content, extra)
+        return Stage(
+            step=self,
+            context=context,
+            settings=settings,
+            store=store,
+            partition=partition,
+            dataset=dataset,
+            unit=unit,
+            recipe=recipe,
+            block=block,
+            values=values,
+            overrides={name: value for name, value in values.items() if raw.get(name) != value},
+            upstream=upstream,
+            code=content,
+            key=key,
+            progress=progress_of(context, partition, self.name),
+            facts={"key_extra": dict(extra or {}), "modules": code.contents(self.entry)},
+        )
 
 
 @dataclass
 class Stage:
     """One asset of one partition, ready to be looked up or made."""
 
+    step: Step
     context: Any
     settings: Settings
     store: Store
-    paper: str
-    asset: str
     partition: str
     dataset: str
     unit: str
     recipe: str
     block: Any
+    values: dict[str, Any]
     overrides: dict[str, Any]
     upstream: dict[str, dict[str, str]]
     code: str
     key: str
     progress: Progress
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any]
+
+    @property
+    def paper(self) -> str:
+        """Name of the paper."""
+        return self.step.paper
+
+    @property
+    def asset(self) -> str:
+        """Name of the asset."""
+        return self.step.name
 
     def input(self, asset: str) -> Path:
         """Folder of an upstream output, its files verified by sha256."""
@@ -108,13 +168,6 @@ class Stage:
     def manifest(self, asset: str) -> Manifest:
         """Manifest of an upstream output."""
         return self.store.open(self.paper, self.partition, asset)[1]
-
-
-def blocks(paper: str, partition: str, root_folder: Path) -> dict[str, dict[str, Any]]:
-    """The recipe blocks of the partition's dataset, an asset each."""
-    tree = params.load(root_folder)
-    recipe = params.datasets(tree, paper)[params.split_partition(partition)[0]].recipe
-    return {asset: dict(values) for asset, values in tree[paper]["recipes"][recipe].items()}
 
 
 def upstream_pointers(store: Store, paper: str, partition: str, after: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -130,39 +183,20 @@ def upstream_pointers(store: Store, paper: str, partition: str, after: Sequence[
     return pointers
 
 
-def begin(context: Any, home: Home, paper: str, asset: str, entry: str, cls: type[Block], config: Overrides, after: Sequence[str] = (),
-          extra: Mapping[str, Any] | None = None) -> Stage:  # fmt: skip
-    """Resolve the block, read upstream's digests, name the content key."""
-    settings = home.settings()
-    partition = context.partition_key
-    try:
-        tree = params.load(settings.root)
-        dataset, unit = params.split_partition(partition)
-        recipe = params.datasets(tree, paper)[dataset].recipe
-        raw = params.block(tree, paper, recipe, asset)
-        block: Any = params.resolve(cls, raw, config.overrides, f"{paper}.recipes.{recipe}.{asset}") if cls is not dict else {**raw, **config.overrides}
-        store = Store(settings.home)
-        upstream = upstream_pointers(store, paper, partition, after)
-    except TenfoldError as error:
-        raise as_failure(error) from error
-    content = code.content(entry)
-    values = asdict(block) if not isinstance(block, dict) else block
-    key = content_key(paper, asset, {name: p["digest"] for name, p in upstream.items()}, values, content, extra)
-    changed = {name: value for name, value in config.overrides.items() if raw.get(name) != value}
-    return Stage(context, settings, store, paper, asset, partition, dataset, unit, recipe, block, changed, upstream, content, key, progress_of(context, partition, asset))
-
-
 def progress_of(context: Any, partition: str, asset: str) -> Progress:
     """Progress that reaches the terminal (when a command runs) and, at most every five seconds, Dagster's log."""
     last = [0.0]
 
-    def to_log(event: Any) -> None:
+    def to_log(event: Event) -> None:
         now = time.monotonic()
         if event.text or now - last[0] >= 5:
             last[0] = now
             context.log.info(event.text or f"{event.stage}: {event.done}/{event.total or '?'} after {event.elapsed_s:.0f} s")
 
-    return Progress(to_log, *progress_sinks, prefix=f"{partition} {asset}")
+    def named(sink: Callable[[Event], None]) -> Callable[[Event], None]:
+        return lambda event: sink(replace(event, stage=f"{partition} {event.stage}", text=event.text and f"{partition} {asset}: {event.text}"))
+
+    return Progress(to_log, *map(named, progress_sinks))
 
 
 def as_failure(error: TenfoldError) -> dg.Failure:
@@ -171,8 +205,13 @@ def as_failure(error: TenfoldError) -> dg.Failure:
     return dg.Failure(description=str(error), allow_retries=False, metadata={"tenfold": kind})
 
 
-def finish(stage: Stage, make: Callable[[Working], Made]) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """The stored output if it is there and whole; else made, published and, unless a contract failed, made current."""
+def finish(
+    stage: Stage, make: Callable[[Working], Made], log: Callable[[Stage, Manifest], None] | None = None
+) -> dg.MaterializeResult:
+    """The stored output if it is there and whole; else made, published and, unless a contract failed, made current.
+
+    `log` hands the published output to MLflow; it is caught up on a later hit if a crash came in between.
+    """
     try:
         manifest = stage.store.find(stage.paper, stage.asset, stage.key)
         hit = manifest is not None
@@ -186,10 +225,11 @@ def finish(stage: Stage, make: Callable[[Working], Made]) -> dg.MaterializeResul
             stage.context.log.warning(warning)
         if all(check.passed for check in manifest.checks if check.severity == "error"):
             stage.store.set_current(stage.paper, stage.partition, stage.asset, manifest.key, manifest.digest)
+        if log is not None and logged.read(stage.settings, stage.paper, stage.asset, manifest.key) is None:
+            log(stage, manifest)
     except TenfoldError as error:
         raise as_failure(error) from error
-    progress = "unchanged" if hit else f"made in {manifest.seconds:.1f} s"
-    stage.progress.say(progress)
+    stage.progress.say("unchanged" if hit else f"made in {manifest.seconds:.1f} s")
     return result(stage, manifest, hit)
 
 
@@ -198,15 +238,21 @@ def publish(stage: Stage, working: Working, make: Callable[[Working], Made]) -> 
     started = time.perf_counter()
     stage.progress.stage(stage.asset)
     made = make(working)
-    values = asdict(stage.block) if not isinstance(stage.block, dict) else stage.block
     return stage.store.publish(
-        working, partition=stage.partition, upstream=stage.upstream, block=values, overrides=stage.overrides, code=stage.code,
-        versions=provenance.versions(), made_by=provenance.made_by(stage.settings.root, run_id=stage.context.run_id),
+        working, partition=stage.partition, upstream=stage.upstream, block=stage.values, overrides=stage.overrides, code=stage.code,
+        versions=provenance.versions(), made_by=made_by(stage),
         seconds=time.perf_counter() - started, notes=made.notes, checks=made.checks, facts={**made.facts, **stage.facts},
+        digest=made.facts.get("digest", ""),
     )  # fmt: skip
 
 
-def result(stage: Stage, manifest: Manifest, hit: bool) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def made_by(stage: Stage) -> dict[str, Any]:
+    """Run, commit, device: recorded, not hashed."""
+    commit, dirty = provenance.git(stage.settings.root)
+    return {"run_id": stage.context.run_id, "git_commit": commit, "git_dirty": dirty, "device": provenance.device()}
+
+
+def result(stage: Stage, manifest: Manifest, hit: bool) -> dg.MaterializeResult:
     """The manifest as Dagster sees it; links follow the ports of the running servers."""
     metadata = {note.label: value_of(note) for note in manifest.notes}
     maker = manifest.made_by.get("run_id", "")
@@ -215,11 +261,9 @@ def result(stage: Stage, manifest: Manifest, hit: bool) -> dg.MaterializeResult:
     metadata["seconds"] = dg.MetadataValue.float(round(manifest.seconds, 3))
     metadata["cache"] = dg.MetadataValue.text("hit: nothing was recomputed" if hit else "made in this run")
     if maker:
-        metadata["made by run"] = dg.MetadataValue.url(stage.settings.dagster_link(f"/runs/{maker}"))
-    if tracked := manifest.facts.get("mlflow"):
-        metadata["MLflow run"] = dg.MetadataValue.url(
-            stage.settings.mlflow_link(f"/#/experiments/{tracked['experiment_id']}/runs/{tracked['run_id']}/artifacts")
-        )
+        metadata["made by run"] = dg.MetadataValue.url(f"{stage.settings.dagster_url}/runs/{maker}")
+    if link := logged.link(stage.settings, stage.paper, stage.asset, manifest.key):
+        metadata["MLflow run"] = dg.MetadataValue.url(link)
     values = [[name, str(value)] for name, value in manifest.block.items()]
     if values:
         metadata["numbers"] = value_of(Note("numbers", "table", {"columns": ["name", "value"], "rows": values}))

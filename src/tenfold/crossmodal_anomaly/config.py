@@ -42,12 +42,15 @@ class Prepared:
     plane_cut_m: float
     plane_draws: int
     plane_sample: int
+    plane_border_px: int
     plane_min_inliers: float
     cluster_eps_m: float
     cluster_min_points: int
     keep: Literal["largest", "multi"]
     keep_fraction: float
     split_warning: float
+    min_points: int
+    max_quarantine: float
     validity: Literal["finite", "official"]
     seed: int
 
@@ -74,7 +77,10 @@ class Features:
 
 @dataclass(frozen=True)
 class Model:
-    """Training of the two mappers, their variants and the calibration. `shots` and `pixels_per_part`: 0 means all."""
+    """Training of the two mappers, their variants and the calibration; how the served network makes its maps.
+
+    `shots` and `pixels_per_part`: 0 means all.
+    """
 
     seeds: list[int]
     epochs: int
@@ -91,12 +97,17 @@ class Model:
     image_quantile: float
     pixel_quantile: float
     checkpoint_every: int
+    combine: Literal["product", "sum", "max", "d2_only", "d3_only"]
+    smoothing: Literal["boxes", "none"]
+    score_norm: Literal["none", "official"]
+    missing: Literal["zero", "neighbour"]
 
 
 @dataclass(frozen=True)
 class Baselines:
-    """Memory banks and the cheap rivals."""
+    """Memory banks and the cheap rivals. `grid` (px) is the side of the map whose pixels are patches."""
 
+    grid: int
     coreset: float
     projection: int
     shots: list[int]

@@ -1,0 +1,56 @@
+# make run    install, then materialize the demo of every paper
+# make test   every test
+# make lint   ruff, mypy, import-linter
+# make bench  the benchmarks
+# make lock   resolve the pins again (needs uv)
+# TENFOLD_TORCH=cuda takes the CUDA build of torch instead of the CPU one.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+TENFOLD_TORCH ?= cpu
+LOCK := requirements/$(TENFOLD_TORCH).txt
+# The CPU build of torch is not on the default index. A wheel folder in PIP_FIND_LINKS that holds it comes first (offline machines).
+ifeq ($(TENFOLD_TORCH),cpu)
+TORCH_WHEEL := $(firstword $(foreach folder,$(PIP_FIND_LINKS),$(wildcard $(folder)/torch-*+cpu-*.whl)))
+TORCH_INDEX ?= $(if $(TORCH_WHEEL),,--extra-index-url https://download.pytorch.org/whl/cpu)
+endif
+
+.PHONY: help install run test lint bench lock clean
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+install: $(VENV)/.installed-$(TENFOLD_TORCH)
+$(VENV)/.installed-$(TENFOLD_TORCH): $(LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else "tenfold is pinned for Python 3.11; name one with make PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the locked set into $(VENV) (a few minutes the first time)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK) $(TORCH_INDEX)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	rm -f $(VENV)/.installed-*
+	touch $@
+
+$(VENV)/.tested: $(VENV)/.installed-$(TENFOLD_TORCH) requirements/test.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/test.txt
+	touch $@
+
+run: install
+	$(BIN)/tenfold run
+
+test: $(VENV)/.tested
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.tested
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+bench: install
+	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done
+
+lock:
+	python3 requirements/lock.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,82 @@
+"""New data, failed runs, a fresh scoreboard. Off until they are switched on in the UI."""
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from types import ModuleType
+from typing import Any
+
+import dagster as dg
+
+from tenfold.core.params import split_partition
+from tenfold.core.store import MANIFEST, Manifest, Store
+from tenfold.ops import dvc
+from tenfold.ops.settings import load
+
+
+def dvc_versions(modules: dict[str, ModuleType], jobs: list[Any]) -> dg.SensorDefinition:
+    """One sensor for all papers: a dataset whose md5 in `dvc.lock` differs from the one that was used is run again."""
+
+    @dg.sensor(
+        name="dvc_versions", jobs=jobs, minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.STOPPED,
+        description="After `dvc repro` or `dvc pull`: run the partitions whose dataset has another version than the one in use.",
+    )  # fmt: skip
+    def sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        settings = load()
+        store = Store(settings.home)
+        asked = 0
+        for paper, module in modules.items():
+            for partition in module.PARTS.get_partition_keys():
+                locked = dvc.locked(f"{paper}@{split_partition(partition)[0]}", settings.root)
+                used = store.current(paper, partition, "dataset")
+                manifest = Manifest.read(store.folder(paper, "dataset", used.key) / MANIFEST) if used else None
+                if locked and manifest and manifest.facts.get("dvc_md5") != locked:
+                    asked += 1
+                    yield dg.RunRequest(run_key=f"{locked}-{partition}", job_name=paper, partition_key=partition, tags={"tenfold/trigger": "dvc", "dvc.md5": locked})
+        if not asked:
+            yield dg.SkipReason("every dataset in use has the version of dvc.lock")
+
+    return sensor
+
+
+def failures() -> dg.SensorDefinition:
+    """Writes each failed run to `<home>/logs/failures.jsonl` and calls `TENFOLD_WEBHOOK` if one is set."""
+
+    @dg.run_failure_sensor(
+        name="run_failures", default_status=dg.DefaultSensorStatus.STOPPED,
+        description="Notes each failed run in logs/failures.jsonl and posts it to TENFOLD_WEBHOOK, if set.",
+    )  # fmt: skip
+    def sensor(context: dg.RunFailureSensorContext) -> None:
+        report_failure(context.dagster_run.run_id, context.dagster_run.job_name, context.partition_key, context.failure_event.message or "")
+
+    return sensor
+
+
+def report_failure(run_id: str, job: str, partition: str | None, message: str) -> None:
+    """One JSON line in the log, then the webhook; a webhook that does not answer is noted, never raised."""
+    settings = load()
+    record = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"), "run_id": run_id, "job": job, "partition": partition, "message": message,
+        "link": f"{settings.dagster_url}/runs/{run_id}",
+    }  # fmt: skip
+    log = settings.home / "logs" / "failures.jsonl"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if settings.webhook:
+        body = json.dumps({"text": f"tenfold: run {run_id} of {job} {partition or ''} failed: {message}", **record}).encode()
+        request = urllib.request.Request(settings.webhook, data=body, headers={"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                record["webhook"] = str(answer.status)
+        except OSError as error:
+            record["webhook"] = f"not delivered: {error}"
+    with log.open("a") as stream:
+        stream.write(json.dumps(record) + "\n")
+
+
+def scoreboard_follows() -> dg.AutomationConditionSensorDefinition:
+    """Runs the scoreboard's automation condition."""
+    return dg.AutomationConditionSensorDefinition(
+        "scoreboard_follows", target=dg.AssetSelection.assets(["scoreboard"]), default_status=dg.DefaultSensorStatus.STOPPED,
+        description="Gather the scoreboard again after any new evaluation.",
+    )  # fmt: skip

@@ -1,0 +1,95 @@
+"""The trained part: two pixel-wise networks, colour to geometry and geometry to colour (CFM, section 3)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+EPS = 1e-12
+DEPTH = {"standard": 3, "deep": 7}
+
+
+class Mapper(nn.Sequential):
+    """`channels_in -> hidden -> ... -> channels_out`, GELU between, hidden = mean of in and out.
+
+    `standard` has three linear layers, as the paper's, `deep` seven. Maps `(pixels, channels_in)` to `(pixels, channels_out)`.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, kind: Literal["standard", "deep"] = "standard") -> None:
+        hidden = (channels_in + channels_out) // 2
+        widths = [channels_in] + [hidden] * (DEPTH[kind] - 1) + [channels_out]
+        layers: list[nn.Module] = []
+        for wide_in, wide_out in zip(widths, widths[1:], strict=False):
+            layers += [nn.Linear(wide_in, wide_out), nn.GELU()]
+        super().__init__(*layers[:-1])
+
+
+class CrossModal(nn.Module):
+    """The pair of mappers and the channel norms they were trained with.
+
+    `f2` is `(pixels, channels2d)`, `f3` `(pixels, channels3d)`, row for row the same pixel. With `norm: none` the norms are 0 and 1.
+    """
+
+    mean2d: Tensor
+    std2d: Tensor
+    mean3d: Tensor
+    std3d: Tensor
+
+    def __init__(self, channels2d: int, channels3d: int, kind: Literal["standard", "deep"] = "standard") -> None:
+        super().__init__()
+        self.kind = kind
+        self.m23 = Mapper(channels2d, channels3d, kind)
+        self.m32 = Mapper(channels3d, channels2d, kind)
+        self.register_buffer("mean2d", torch.zeros(channels2d))
+        self.register_buffer("std2d", torch.ones(channels2d))
+        self.register_buffer("mean3d", torch.zeros(channels3d))
+        self.register_buffer("std3d", torch.ones(channels3d))
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Widths of the colour and of the geometry features."""
+        return self.mean2d.numel(), self.mean3d.numel()
+
+    def set_norm(self, mean2d: Tensor, std2d: Tensor, mean3d: Tensor, std3d: Tensor) -> None:
+        """Fix the channel norms; shapes `(channels2d,)` twice, `(channels3d,)` twice."""
+        for name, value in (("mean2d", mean2d), ("std2d", std2d), ("mean3d", mean3d), ("std3d", std3d)):
+            getattr(self, name).copy_(value)
+
+    def normalise(self, f2: Tensor, f3: Tensor) -> tuple[Tensor, Tensor]:
+        """Raw features to the space in which the mappers work and distances are taken."""
+        return (f2 - self.mean2d) / self.std2d, (f3 - self.mean3d) / self.std3d
+
+    def cosines(self, z2: Tensor, z3: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines `(pixels,)` of guess and observation, colour to geometry and back, for normalised features."""
+        return cosine(self.m23(z2), z3), cosine(self.m32(z3), z2)
+
+    def loss(self, f2: Tensor, f3: Tensor) -> dict[str, Tensor]:
+        """`loss`, which is `mean(1 - cos)` of both directions added, over the given pixels, and the mean cosines `cosine_2to3`, `cosine_3to2`."""
+        return losses(*self.cosines(*self.normalise(f2, f3)))
+
+    def distances(self, f2: Tensor, f3: Tensor) -> tuple[Tensor, Tensor]:
+        """`d2 = |norm(M32 f3) - norm(f2)|` and `d3 = |norm(M23 f2) - norm(f3)|`, `(pixels,)` each, in [0, 2] (CFM, inference)."""
+        z2, z3 = self.normalise(f2, f3)
+        return chord(self.m32(z3), z2), chord(self.m23(z2), z3)
+
+    def parameter_bytes(self) -> int:
+        """Size of both mappers in bytes."""
+        return sum(p.numel() * p.element_size() for p in self.parameters())
+
+
+def losses(cos23: Tensor, cos32: Tensor) -> dict[str, Tensor]:
+    """Training terms from the cosines of both directions."""
+    forth, back = cos23.mean(), cos32.mean()
+    return {"loss": (1 - forth) + (1 - back), "cosine_2to3": forth, "cosine_3to2": back}
+
+
+def cosine(guess: Tensor, target: Tensor) -> Tensor:
+    """Row-wise cosine. The target carries no gradient."""
+    target = target.detach()
+    lengths = guess.square().sum(1) * target.square().sum(1)
+    return (guess * target).sum(1) * lengths.clamp_min(EPS**2).rsqrt()
+
+
+def chord(guess: Tensor, target: Tensor) -> Tensor:
+    """Row-wise distance of the two directions on the unit sphere, `sqrt(2 (1 - cos))`, without its cancellation near 0."""
+    return torch.linalg.vector_norm(nn.functional.normalize(guess, dim=1, eps=EPS) - nn.functional.normalize(target, dim=1, eps=EPS), dim=1)

@@ -1,0 +1,164 @@
+"""Atomic files and folders: the old or the new, never a mixture."""
+
+import json
+import math
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tenfold.core import atomic
+
+STEPS = ("fsync", "replace", "rename")
+
+
+def killed_at(step: int, action: Callable[[], Any]) -> bool:
+    """Run `action` in a child that gets SIGKILL before its `step`-th flush or rename; True if it was killed."""
+    child = os.fork()
+    if child == 0:
+        left = [step]
+        for name in STEPS:
+
+            def counted(*arguments: Any, real: Callable[..., Any] = getattr(os, name), **options: Any) -> Any:
+                if left[0] == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                left[0] -= 1
+                return real(*arguments, **options)
+
+            setattr(os, name, counted)
+        action()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFSIGNALED(status)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.binary(max_size=200), st.text(st.characters(exclude_categories=["Cs"]), max_size=50))
+def test_what_was_written_is_read(tmp_path_factory: pytest.TempPathFactory, data: bytes, text: str) -> None:
+    folder = tmp_path_factory.mktemp("atomic")
+    atomic.write_bytes(folder / "deep" / "b", data)
+    atomic.write_text(folder / "deep" / "t", text)
+    atomic.write_json(folder / "deep" / "j", {"text": text})
+    assert (folder / "deep" / "b").read_bytes() == data
+    assert (folder / "deep" / "t").read_bytes().decode() == text
+    assert json.loads((folder / "deep" / "j").read_bytes()) == {"text": text}
+    assert names(folder / "deep") == ["b", "j", "t"]
+
+
+def test_json_is_standard(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        atomic.write_json(tmp_path / "x", math.nan)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("step", STEPS[:2])
+def test_a_failed_write_leaves_the_old_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    atomic.write_text(tmp_path / "x", "old")
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(OSError, match="disk full"):
+        atomic.write_text(tmp_path / "x", "new")
+    assert names(tmp_path) == ["x"]
+    assert (tmp_path / "x").read_text() == "old"
+
+
+def test_a_write_killed_at_any_step_leaves_old_or_new(tmp_path: Path) -> None:
+    seen = set()
+    for step in range(10):
+        atomic.write_text(tmp_path / "x", "old")
+        killed = killed_at(step, lambda: atomic.write_text(tmp_path / "x", "new"))
+        seen.add((tmp_path / "x").read_text())
+        assert all(name == "x" or atomic.is_leftover(name) for name in names(tmp_path))
+        if not killed:
+            break
+    assert (step, seen) == (3, {"old", "new"})
+
+
+def test_a_file_is_flushed_before_and_its_folder_after_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def flush(handle: int) -> None:
+        done.append("flush folder" if os.path.isdir(f"/proc/self/fd/{handle}") else "flush file")
+        fsync(handle)
+
+    def move(source: Path, target: Path) -> None:
+        done.append("rename")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(os, "replace", move)
+    atomic.write_text(tmp_path / "x", "new")
+    assert done == ["flush file", "rename", "flush folder"]
+
+
+def test_permissions_follow_the_umask(tmp_path: Path) -> None:
+    atomic.write_text(tmp_path / "x", "")
+    (tmp_path / "plain").write_text("")
+    assert (tmp_path / "x").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def make(folder: Path, text: str) -> None:
+    with atomic.new_folder(folder) as temporary:
+        (temporary / "deep").mkdir()
+        (temporary / "deep" / text).write_text(text)
+
+
+def test_a_folder_replaces_an_older_one_whole(tmp_path: Path) -> None:
+    make(tmp_path / "f", "old")
+    make(tmp_path / "f", "new")
+    assert names(tmp_path) == ["f"]
+    assert names(tmp_path / "f" / "deep") == ["new"]
+
+
+def test_a_failed_folder_is_removed_and_the_old_one_stays(tmp_path: Path) -> None:
+    make(tmp_path / "f", "old")
+    with pytest.raises(KeyboardInterrupt), atomic.new_folder(tmp_path / "f") as temporary:
+        (temporary / "x").write_text("")
+        raise KeyboardInterrupt
+    assert names(tmp_path) == ["f"]
+    assert names(tmp_path / "f" / "deep") == ["old"]
+
+
+def test_the_old_folder_comes_back_when_the_new_one_cannot_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path / "f", "old")
+    real = os.rename
+
+    def fail_once(source: Path, target: Path) -> None:
+        if target == tmp_path / "f":
+            monkeypatch.setattr(os, "rename", real)
+            raise OSError("refused")
+        real(source, target)
+
+    monkeypatch.setattr(os, "rename", fail_once)
+    with pytest.raises(OSError, match="refused"):
+        make(tmp_path / "f", "new")
+    assert names(tmp_path) == ["f"]
+    assert names(tmp_path / "f" / "deep") == ["old"]
+
+
+def test_a_new_folder_killed_at_any_step_is_whole_or_absent(tmp_path: Path) -> None:
+    results = []
+    for step in range(20):
+        final = tmp_path / str(step) / "f"
+        killed = killed_at(step, lambda final=final: make(final, "new"))
+        results.append(final.exists())
+        if final.exists():
+            assert (final / "deep" / "new").read_text() == "new"
+        if not killed:
+            break
+    assert results[0] is False and results[-1] is True
+    assert results == sorted(results)
