@@ -164,7 +164,7 @@ def champion(context: dg.AssetExecutionContext, config: Overrides, home: Home) -
     def make(work: Working) -> Made:
         from tenfold.crossmodal_anomaly import metrics, rescore
 
-        return tracked.promote(stage, work.out, metrics.HEADLINE, rescore.run)
+        return tracked.promote(stage, work.out, metrics.HEADLINE, rescore)
 
     return shared.finish(stage, make)
 

@@ -3,18 +3,21 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from assets.shared import Home, Overrides, Stage, Step, as_failure, progress_of
+from tenfold.core import atomic
 from tenfold.core.errors import BadData, TenfoldError, UsageError
 from tenfold.core.params import split_partition
+from tenfold.core.stage import Check, Made, Note
 from tenfold.core.store import MANIFEST, Manifest
-from tenfold.ops import dvc, logged, provenance
+from tenfold.ops import dvc, gate, home, logged, provenance, registry
 
 
-def begin_dataset(step: Step, context: Any, home: Home, config: Overrides) -> Stage:
+def begin_dataset(step: Step, context: Any, place: Home, config: Overrides) -> Stage:
     """Bring the DVC stage up to date first: its md5 is part of the key, so what changed for DVC is what is stale here."""
-    settings = home.settings()
+    settings = place.settings()
     dataset = split_partition(context.partition_key)[0]
     try:
         if config.overrides:
@@ -23,7 +26,7 @@ def begin_dataset(step: Step, context: Any, home: Home, config: Overrides) -> St
         version = dvc.reproduce(f"{step.paper}@{dataset}", settings.root, say=progress.say)
     except TenfoldError as error:
         raise as_failure(error) from error
-    stage = step.begin(context, home, config, extra={"dvc": version.md5, "partition": context.partition_key})
+    stage = step.begin(context, place, config, extra={"dvc": version.md5, "partition": context.partition_key})
     stage.facts["dvc_md5"] = version.md5
     return stage
 
@@ -115,7 +118,7 @@ def back_to_dagster(stage: Stage) -> str:
 def training(stage: Stage) -> Iterator[Any]:
     """The MLflow run of the networks in training, found by the model's key; its journal goes to the science."""
     from tenfold.core import tables
-    from tenfold.ops import home, tracking
+    from tenfold.ops import tracking
 
     home.ensure_mlflow(stage.settings)
     manifests = lineage(stage)
@@ -131,7 +134,7 @@ def training(stage: Stage) -> Iterator[Any]:
 
 def log_files(stage: Stage, manifest: Manifest, files: Mapping[str, str], metrics: Mapping[str, float]) -> None:
     """Add published files ({path in the output: folder in the run}) and metrics to the network's run."""
-    from tenfold.ops import home, tracking
+    from tenfold.ops import tracking
 
     home.ensure_mlflow(stage.settings)
     manifests = lineage(stage)
@@ -167,3 +170,84 @@ def log_evaluation(stage: Stage, manifest: Manifest) -> None:
 def log_report(stage: Stage, manifest: Manifest) -> None:
     """The page and its figures as artifacts."""
     log_files(stage, manifest, {"report.html": "", "figures": ""}, {})
+
+
+def begin_champion(step: Step, context: Any, place: Home, config: Overrides) -> Stage:
+    """The key depends on who is champion now, so that a promotion by hand in MLflow is seen; once it is us, nothing is new."""
+    settings = place.settings()
+    try:
+        present = registry.peek(settings, f"{step.paper}.{context.partition_key}")
+    except TenfoldError as error:
+        raise as_failure(error) from error
+    stage = step.begin(context, place, config)
+    mine = stage.upstream["model"]["key"]
+    if present is None:
+        return stage
+    if present[1] != mine:
+        return step.begin(context, place, config, extra={"champion": present[1]})
+    # we are champion: the decision that made us so still stands, if everything upstream is as it was
+    pointer = stage.store.current(stage.paper, stage.partition, stage.asset)
+    if pointer is not None and (path := stage.store.folder(stage.paper, stage.asset, pointer.key) / MANIFEST).exists():
+        decided = Manifest.read(path)
+        if decided.upstream == stage.upstream and decided.code == stage.code and decided.block == stage.values:
+            return step.begin(context, place, config, extra=decided.facts["key_extra"])
+    return step.begin(context, place, config, extra={"champion": mine})
+
+
+def promote(stage: Stage, out: Path, headline: tuple[str, str], science: ModuleType) -> Made:
+    """Gate, register, alias; a crash in between converges when it runs again.
+
+    `science` has `rescore(predictor, inputs, files, xyz_scale, headline, identity, out)`, which measures the present champion
+    on this evaluation's samples, and `example(dataset, files)`, a request of one row.
+    """
+    from tenfold.core import tables
+
+    name = f"{stage.paper}.{stage.partition}"
+    mine = stage.upstream["model"]["key"]
+    inputs = {asset: stage.input(asset) for asset in stage.step.after}
+    facts = stage.manifest("dataset").facts
+    files = data_root(stage, facts["root"])
+    contracts = [check for asset in stage.step.after for check in stage.manifest(asset).checks if check.severity == "error"]
+    rows = tables.read(inputs["evaluation"] / "metrics.parquet").to_pylist()
+    first = stage.manifest("model").block["seeds"][0]
+    wanted = {"metric": headline[0], "method": "ours", "variant": "", "slice": "all", "seed": first}
+    new = next((row["value"] for row in rows if all(row[column] == value for column, value in wanted.items())), None)
+    with registry.locked(stage.settings, name):
+        present = registry.peek(stage.settings, name)
+        same = present is not None and present[1] == mine
+        old: float | None = None
+        drift = Check("drift", True, "warn", "The champion is this network, or there was none: nothing can have drifted.")
+        if present is not None and not same:
+            champion = registry.champion(stage.settings, name)
+            assert champion is not None
+            rescored = science.rescore(champion.folder, inputs, files, facts["xyz_scale"], headline[0], identity(stage), out)
+            old, drift = rescored.value, rescored.drift
+        decision = gate.decide(all(check.passed for check in contracts), new, old, headline[1], stage.block.least_gain, same)
+        version = present[0] if same and present is not None else register(stage, name, inputs, files, science, decision)
+    facts_now: dict[str, Any] = {"version": version, "promoted": decision.promote, "reason": decision.reason, "new": new, "champion": old}
+    atomic.write_json(out / "champion.json", {"model": name, "model_key": mine, **facts_now})
+    notes = [
+        Note("decision", "text", decision.reason),
+        Note("promoted", "bool", decision.promote),
+        Note("version", "text", f"{name} version {version}"),
+        *([Note(f"{headline[0]}, this network", "float", new)] if new is not None else []),
+        *([Note(f"{headline[0]}, present champion on the same samples", "float", old)] if old is not None else []),
+    ]
+    return Made(notes=notes, checks=[drift], facts=facts_now)
+
+
+def register(stage: Stage, name: str, inputs: Mapping[str, Path], files: Path, science: ModuleType, decision: gate.Decision) -> str:
+    """Log and register the model once a key, then set the aliases; returns the version."""
+    home.ensure_mlflow(stage.settings)
+    key = stage.upstream["model"]["key"]
+    run = logged.read(stage.settings, stage.paper, "model", key) or {}
+    metadata = {
+        "tenfold.data_version": stage.manifest("dataset").digest,
+        "dvc.md5": str(stage.manifest("dataset").facts.get("dvc_md5", "")),
+        "git.commit": str(stage.manifest("model").made_by.get("git_commit", "")),
+        "tenfold.paper": stage.paper,
+    }
+    example = science.example(inputs["dataset"], files)
+    registered = registry.register(stage.settings, name, inputs["model"] / "predictor", example, run.get("run_id") or None, key, metadata)
+    registry.promote(stage.settings, registered, decision)
+    return registered.version

@@ -21,16 +21,18 @@ def killed_at(step: int, action: Callable[[], Any]) -> bool:
     """Run `action` in a child that gets SIGKILL before its `step`-th flush or rename; True if it was killed."""
     child = os.fork()
     if child == 0:
-        left = [step]
-        for name in STEPS:
+        left = iter(range(step))
 
-            def counted(*arguments: Any, real: Callable[..., Any] = getattr(os, name), **options: Any) -> Any:
-                if left[0] == 0:
+        def killing(real: Callable[..., Any]) -> Callable[..., Any]:
+            def counted(*arguments: Any) -> Any:
+                if next(left, None) is None:
                     os.kill(os.getpid(), signal.SIGKILL)
-                left[0] -= 1
-                return real(*arguments, **options)
+                return real(*arguments)
 
-            setattr(os, name, counted)
+            return counted
+
+        for name in STEPS:
+            setattr(os, name, killing(getattr(os, name)))
         action()
         os._exit(0)
     _, status = os.waitpid(child, 0)

@@ -15,7 +15,7 @@ from tenfold.core import code
 FILES = {
     "pk/__init__.py": "raise RuntimeError\n",
     "pk/a/__init__.py": "",
-    "pk/a/entry.py": "import os\nimport pk.b.direct as d\nfrom pk.b import sub, value\nfrom . import near\nfrom ..b.up import thing\nraise RuntimeError\n",
+    "pk/a/entry.py": "import os\nimport pk.b.direct as d\nfrom pk.b import sub, value\nfrom . import near\nfrom ..b.up import x\n1 / 0",
     "pk/a/near.py": "def f():\n    from pk.a.lazy import g\n    return g\n",
     "pk/a/lazy.py": "from importlib import import_module\nimport_module('pk.a.called')\n",
     "pk/a/called.py": "from pk.star import *\n",
@@ -160,6 +160,7 @@ def test_an_import_that_leaves_the_package_is_dropped(tmp_path: Path) -> None:
 
 
 def test_the_package_itself_is_found_in_a_fresh_process() -> None:
-    script = "import sys; from tenfold.core import code; print(*code.modules('tenfold.core.tables')); assert 'tenfold.core.tables' not in sys.modules"
+    name = "tenfold.core.tables"
+    script = f"import sys; from tenfold.core import code; print(*code.modules({name!r})); assert {name!r} not in sys.modules"
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert shown == ["tenfold", "tenfold.core", "tenfold.core.atomic", "tenfold.core.errors", "tenfold.core.tables"]

@@ -30,7 +30,9 @@ def test_seeds_beyond_32_bits_are_accepted() -> None:
 
 @given(st.integers(0, 2**40), names, st.integers(0, 2**40), names)
 @settings(max_examples=50, deadline=None)
-def test_generators_are_equal_exactly_for_equal_names(seed: int, path: list[str | int], other_seed: int, other_path: list[str | int]) -> None:
+def test_generators_are_equal_exactly_for_equal_names(
+    seed: int, path: list[str | int], other_seed: int, other_path: list[str | int]
+) -> None:
     a = seeding.rng(seed, *path).integers(0, 2**62, 4).tolist()
     b = seeding.rng(other_seed, *other_path).integers(0, 2**62, 4).tolist()
     # 1 and "1" are different names
@@ -42,7 +44,7 @@ def test_neighbouring_seeds_do_not_share_streams() -> None:
 
 
 def test_a_stream_is_the_same_in_every_version() -> None:
-    assert seeding.rng(0, "order", 3).permutation(8).tolist() == EXPECTED
+    assert seeding.rng(0, "order", 3).permutation(8).tolist() == [3, 2, 7, 5, 0, 6, 4, 1]
 
 
 def test_deterministic_switches_pytorch() -> None:
@@ -55,6 +57,3 @@ def test_deterministic_switches_pytorch() -> None:
     finally:
         torch.use_deterministic_algorithms(before[0])
         torch.backends.cudnn.benchmark = before[1]
-
-
-EXPECTED = [0]

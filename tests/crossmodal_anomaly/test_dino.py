@@ -106,7 +106,7 @@ def test_both_layouts_equal_a_network_written_out(tmp_path: Path, rgb: np.ndarra
 def test_what_transformers_itself_saves_loads(tmp_path: Path, rgb: np.ndarray) -> None:
     save_file(timm_state(TINY), tmp_path / "timm.safetensors")
     network = dino.load(tmp_path / "timm.safetensors", TINY)
-    network.save_pretrained(tmp_path / "saved")  # type: ignore[operator]
+    network.save_pretrained(tmp_path / "saved")
     a = DinoTokens(tmp_path / "timm.safetensors", 3, (), TINY, "cpu")(rgb)
     b = DinoTokens(tmp_path / "saved" / "model.safetensors", 3, (), TINY, "cpu")(rgb)
     assert np.array_equal(a[3], b[3])

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tenfold.crossmodal_anomaly.model import CrossModal, Mapper, chord, cosine
+from tenfold.crossmodal_anomaly.model import CrossModal, chord, cosine, mapper
 
 
 def network(channels2d: int = 7, channels3d: int = 5, seed: int = 0) -> CrossModal:
@@ -27,7 +27,7 @@ def test_parameters_at_the_papers_widths() -> None:
 
 
 def test_deep_has_seven_layers_and_pruned_widths_follow() -> None:
-    assert len([m for m in Mapper(8, 4, "deep") if isinstance(m, torch.nn.Linear)]) == 7
+    assert len([m for m in mapper(8, 4, "deep") if isinstance(m, torch.nn.Linear)]) == 7
     assert CrossModal(768, 384).m32[0].weight.shape == (576, 384)
 
 

@@ -6,13 +6,14 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
 from torch.nn import functional as F
 
-from tenfold.crossmodal_anomaly import onnx_export
+from tenfold.crossmodal_anomaly import dino, onnx_export
 from tenfold.crossmodal_anomaly.efficientnet_lite import EfficientNetLite0Tokens
 
 Layers = list[tuple[np.ndarray, np.ndarray]]
@@ -83,3 +84,19 @@ def test_efficientnet_lite0_parity_on_a_photograph(tmp_path: Path) -> None:
 def test_efficientnet_lite0_needs_a_side_of_whole_strides(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="multiple of 16"):
         onnx_export.export_efficientnet_lite0(EfficientNetLite0Tokens(8, (), device="cpu"), tmp_path / "lite0.onnx", 100)
+
+
+def test_dino_parity(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    size = dino.VitSize(width=24, blocks=3, heads=3, patch=8, side=32)
+    config = transformers.ViTConfig(
+        hidden_size=24, num_hidden_layers=3, num_attention_heads=3, intermediate_size=96, image_size=32, patch_size=8, initializer_range=0.3
+    )
+    transformers.ViTModel(config, add_pooling_layer=False).save_pretrained(tmp_path)
+    tokens = dino.DinoTokens(tmp_path / "model.safetensors", 3, (1,), size, "cpu")
+    onnx_export.export_dino(tokens, tmp_path / "dino.onnx")
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    found = run(tmp_path / "dino.onnx", rgb=images)
+    for image, *at_depths in zip(images, *found, strict=True):
+        for depth, ours in zip(tokens.depths, at_depths, strict=True):
+            np.testing.assert_allclose(ours, tokens(image)[depth], atol=2e-5)

@@ -112,9 +112,7 @@ def test_a_pruned_depth_is_a_run_of_its_own(tiny: Path, cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize("mode", ["eval", "official_train"])
-def test_order_of_points_and_of_neighbours_is_irrelevant(
-    tiny: Path, cloud: Cloud, mode: point_mae.Mode
-) -> None:
+def test_order_of_points_and_of_neighbours_is_irrelevant(tiny: Path, cloud: Cloud, mode: point_mae.Mode) -> None:
     points, centres, neighbours = cloud
     rng = np.random.default_rng(2)
     order = rng.permutation(N)

@@ -45,10 +45,14 @@ def test_user_file_is_verified(tmp_path: Path, tensors: dict[str, torch.Tensor])
     assert weights.user(tmp_path, entry, "dino_vitb8") == tmp_path / "w.safetensors"
 
 
-def test_missing_user_file_names_file_folder_hash_and_origin(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("extractor", "origin"),
+    [("point_mae", "Point-MAE release"), ("dino_vitb8", "facebook/dino-vitb8"), ("efficientnet_lite0", weights.LITE0.distribution)],
+)
+def test_missing_user_file_names_file_folder_hash_and_origin(tmp_path: Path, extractor: str, origin: str) -> None:
     with pytest.raises(BadData) as error:
-        weights.user(tmp_path, {"file": "pretrain.pth", "sha256": "ab" * 32}, "point_mae")
-    for part in ("pretrain.pth", str(tmp_path), "ab" * 32, "Point-MAE release"):
+        weights.user(tmp_path, {"file": "pretrain.pth", "sha256": "ab" * 32}, extractor)
+    for part in ("pretrain.pth", str(tmp_path), "ab" * 32, origin):
         assert part in str(error.value)
 
 

@@ -49,6 +49,11 @@ def content(entry: str, source: Path = SOURCE) -> str:
     return digest.hexdigest()
 
 
+def contents(entry: str, source: Path = SOURCE) -> dict[str, str]:
+    """Content hash of each of `modules(entry)`: what tells which module changed."""
+    return {name: _parse(path)[0][:16] for name, path in modules(entry, source).items()}
+
+
 def version(entry: str, *extra: bytes, source: Path = SOURCE) -> str:
     """sha256 of the bytes of `modules(entry)` and of `extra`: differs whenever `content` does, and more often."""
     digest = hashlib.sha256()

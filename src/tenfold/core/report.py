@@ -149,6 +149,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], caption: str =
     for row in body:
         if len(row) != len(columns):
             raise ValueError(f"a row of {len(row)} cells in a table of {len(columns)} columns: {row!r}")
+    for name in best or {}:
+        if name not in columns:
+            raise ValueError(f"best names {name!r}, which is none of the columns {', '.join(columns)}")
     aligned, winners = [], []
     for name, cells in zip(columns, zip(*body, strict=True) if body else [()] * len(columns), strict=True):
         values = [value for value in map(_value, cells) if value is not None]

@@ -19,7 +19,7 @@ from tenfold.core.errors import UsageError
 from tenfold.core.progress import Progress
 from tenfold.core.stage import Made, Note
 from tenfold.crossmodal_anomaly import banks, config, coreset, fewshot, gaussian, ridge
-from tenfold.crossmodal_anomaly.featurefolder import FeatureFolder
+from tenfold.crossmodal_anomaly.cache import FeatureFolder
 from tenfold.crossmodal_anomaly.operators import Operators, PartFeatures, dense, operators
 
 Method = Literal["bank_joint", "bank_sum", "bank_2d", "bank_3d", "padim", "ridge"]

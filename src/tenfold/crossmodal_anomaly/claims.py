@@ -224,7 +224,9 @@ def _c7(n: Numbers) -> Claim:
     depths = sorted((int(v.removeprefix("depth=")) for v in n.variants if v.startswith("depth=") and "," not in v), reverse=True)
     if not depths:
         wanted = [Condition("speed-up with pruned extractors", None, ">=", PRUNING[0][0])]
-        return _claim("C7", "partition", wanted, [], "no network was trained on pruned extractors for this unit (model.variants, features.pruned)")
+        return _claim(
+            "C7", "partition", wanted, [], "no network was trained on pruned extractors for this unit (model.variants, features.pruned)"
+        )
     stages = ("ms_extract", "ms_map", "ms_score")
     full, whole = n.get("ours", "aupro_30"), _total(n, "ours", "", stages)
     conditions = []

@@ -8,19 +8,21 @@ QUANTILES = (0.05, 0.25, 0.75, 0.95)
 MILLIMETRES = 1000.0
 WIDTH = len(FRACTIONS) * (6 + len(QUANTILES))
 
+Floats = NDArray[np.float64]
+
 
 def covariance(points: NDArray[np.floating], centres: NDArray[np.integer], neighbours: NDArray[np.integer]) -> NDArray[np.float32]:
     """Descriptors (G, 40) at `centres` (G,) of `points` (N, 3) metres; `neighbours` (G, k), nearest first.
 
-    Ten values a size: linearity, planarity, sphericity, surface variation (ratios of the scatter's eigenvalues); the centre's height over the
-    size's own plane; its height over the outer half of the neighbours; four quantiles of the neighbours' heights over the centre. Heights in
-    mm, towards the camera at the origin; the last five along the normal of the largest size.
+    Ten values a size: linearity, planarity, sphericity, surface variation (ratios of the scatter's eigenvalues); the centre's height
+    over the size's own plane; its height over the outer half of the neighbours; four quantiles of the neighbours' heights over the
+    centre. Heights in mm, towards the camera at the origin; the last five along the normal of the largest size.
     """
     origin = points[centres].astype(np.float64)
     around = points[neighbours] - origin[:, None]
     planes = [_plane(around[:, : max(1, neighbours.shape[1] // f)], origin) for f in FRACTIONS]
     heights = np.einsum("gki,gi->gk", around, planes[-1][1]) * MILLIMETRES
-    columns: list[NDArray[np.float64]] = []
+    columns: list[Floats] = []
     for fraction, (values, normal, mean) in zip(FRACTIONS, planes, strict=True):
         size = max(1, neighbours.shape[1] // fraction)
         least, middle, most = np.maximum(values, 0).T
@@ -32,7 +34,7 @@ def covariance(points: NDArray[np.floating], centres: NDArray[np.integer], neigh
     return np.stack(columns, 1).astype(np.float32)
 
 
-def _plane(around: NDArray[np.float64], origin: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _plane(around: Floats, origin: Floats) -> tuple[Floats, Floats, Floats]:
     """Eigenvalues (G, 3) ascending of the scatter of (G, k, 3), its normal towards the camera, and the mean, both (G, 3)."""
     mean = around.mean(1)
     centred = around - mean[:, None]

@@ -1,12 +1,14 @@
 """DBSCAN of 3D points, exact, with memory linear in the points (Ester et al., 1996).
 
-Cells of edge eps / sqrt(3) hold points that are all neighbours of each other. So a cell with enough points needs no neighbour search, and clusters
-are connected components of cells instead of points: dense scans, with thousands of neighbours a point, cost no more than sparse ones.
+Cells of edge eps / sqrt(3) hold points that are all neighbours of each other. So a cell with enough points needs no neighbour search,
+and clusters are connected components of cells, not of points: dense scans, with thousands of neighbours a point, cost no more than
+sparse ones.
 """
 
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
@@ -14,16 +16,19 @@ from scipy.spatial import cKDTree
 PROBES = 4  # points of a cell compared before whole cells are
 BATCH = 64  # pairs of cells compared before components are joined again
 
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
-def dbscan(points: np.ndarray, eps: float, min_points: int) -> np.ndarray:
-    """Cluster labels (N,) of `points` (N, 3), -1 for noise; a point counts as its own neighbour, distances <= eps.
+
+def dbscan(cloud: NDArray[np.floating], eps: float, min_points: int) -> NDArray[np.int64]:
+    """Cluster labels (N,) of `cloud` (N, 3), -1 for noise; a point counts as its own neighbour, distances <= eps.
 
     The same labels as scikit-learn's: clusters numbered by their first core point, a border point in the first cluster that reaches it.
     """
-    labels = np.full(len(points), -1, dtype=np.int64)
-    if len(points) == 0:
+    labels = np.full(len(cloud), -1, dtype=np.int64)
+    if len(cloud) == 0:
         return labels
-    points = np.asarray(points, dtype=np.float64)
+    points = cloud.astype(np.float64)
     cells, members = _cells(points, eps)
     core = np.bincount(members)[members] >= min_points
     unsure = np.flatnonzero(~core)
@@ -44,7 +49,7 @@ def dbscan(points: np.ndarray, eps: float, min_points: int) -> np.ndarray:
     return labels
 
 
-def _cells(points: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray]:
+def _cells(points: Floats, eps: float) -> tuple[Ints, Ints]:
     """Occupied cells (C, 3) and each point's cell (N,)."""
     edge = eps / np.sqrt(3) * (1 - 1e-9)
     grid = np.floor((points - points.min(0)) / edge).astype(np.int64)
@@ -54,7 +59,7 @@ def _cells(points: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray]:
     return cells, members
 
 
-def _components(points: np.ndarray, cell_of: np.ndarray, cells: np.ndarray, eps: float) -> np.ndarray:
+def _components(points: Floats, cell_of: Ints, cells: Ints, eps: float) -> Ints:
     """Component (C,) of each cell: cells are joined if a point of one lies within eps of a point of the other."""
     order = np.argsort(cell_of, kind="stable")
     points, counts = points[order], np.bincount(cell_of)
@@ -75,23 +80,24 @@ def _components(points: np.ndarray, cell_of: np.ndarray, cells: np.ndarray, eps:
         pairs = pairs[component[pairs[:, 0]] != component[pairs[:, 1]]]
     pairs = pairs[counts[pairs].max(1) > PROBES]
     while len(pairs):
-        touching = [pair for pair in pairs[:BATCH] if _touch(*(points[starts[cell] : starts[cell] + counts[cell]] for cell in pair), eps)]
-        joined = np.concatenate([joined, np.array(touching, dtype=joined.dtype).reshape(-1, 2)])
+        whole = [[points[starts[cell] : starts[cell] + counts[cell]] for cell in pair] for pair in pairs[:BATCH]]
+        touching = pairs[:BATCH][[_touch(one, two, eps) for one, two in whole]]
+        joined = np.concatenate([joined, touching])
         component, pairs = _connect(joined, len(cells)), pairs[BATCH:]
         pairs = pairs[component[pairs[:, 0]] != component[pairs[:, 1]]]
     return component
 
 
-def _touch(one: np.ndarray, two: np.ndarray, eps: float) -> bool:
+def _touch(one: Floats, two: Floats, eps: float) -> bool:
     return bool((cKDTree(one).query(two, k=1, distance_upper_bound=eps * (1 + 1e-9))[0] <= eps).any())
 
 
-def _connect(edges: np.ndarray, count: int) -> np.ndarray:
+def _connect(edges: Ints, count: int) -> Ints:
     graph = coo_array((np.ones(len(edges), dtype=np.int8), (edges[:, 0], edges[:, 1])), shape=(count, count))
-    return connected_components(graph, directed=False)[1]
+    return np.asarray(connected_components(graph, directed=False)[1])
 
 
-def _by_first(component: np.ndarray) -> np.ndarray:
+def _by_first(component: Ints) -> Ints:
     """Renumbers components in the order of their first point."""
     _, first, inverse = np.unique(component, return_index=True, return_inverse=True)
     rank = np.empty(len(first), dtype=np.int64)
@@ -99,5 +105,5 @@ def _by_first(component: np.ndarray) -> np.ndarray:
     return rank[inverse]
 
 
-def _squared(difference: np.ndarray) -> np.ndarray:
-    return np.einsum("ij,ij->i", difference, difference)
+def _squared(difference: Floats) -> Floats:
+    return np.asarray(np.einsum("ij,ij->i", difference, difference))

@@ -6,12 +6,11 @@ at a time (float32, 200 kB a part of 224 px), whatever the number of methods.
 """
 
 import json
-import resource
 import shutil
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +27,13 @@ from tenfold.core.metrics import Row
 from tenfold.core.progress import Progress
 from tenfold.core.shards import ShardReader, ShardWriter
 from tenfold.core.stage import Made, Note
-from tenfold.crossmodal_anomaly import aupro, claims, config, curves, efficiency, fewshot, maps, metrics, scoring, train
+from tenfold.crossmodal_anomaly import aupro, claims, config, curves, efficiency, fewshot, maps, metrics, predictor_folder, scoring, train
 from tenfold.crossmodal_anomaly import baselines as rivals
 from tenfold.crossmodal_anomaly.cache import FeatureFolder
+from tenfold.crossmodal_anomaly.efficiency import Network, Rival
 from tenfold.crossmodal_anomaly.maps import Combine, MapOptions
 from tenfold.crossmodal_anomaly.metrics import Subject
-from tenfold.crossmodal_anomaly.model import CrossModal
+from tenfold.crossmodal_anomaly.operators import operators
 from tenfold.crossmodal_anomaly.spool import Spool
 
 COMBINES: tuple[Combine, ...] = ("product", "sum", "max", "d2_only", "d3_only")
@@ -51,30 +51,6 @@ SCORES_SCHEMA = pa.schema(
 )
 
 Float32 = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Network:
-    """One trained pair of mappers, its calibrated image threshold and where it stands."""
-
-    variant: fewshot.Variant
-    seed: int
-    model: CrossModal
-    threshold: float
-
-    @property
-    def key(self) -> str:
-        return f"{self.variant.folder}/seed{self.seed}"
-
-
-@dataclass(frozen=True)
-class Rival:
-    """The baselines of one variant and seed, with the record of how they were made."""
-
-    variant: str
-    seed: int
-    bank: rivals.Bank
-    record: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -103,7 +79,7 @@ class TestParts:
         table = tables.read(features / "parts.parquet")
         rows = sorted((row for row in table.to_pylist() if row["split"] == "test"), key=lambda row: row["id"])
         if not rows:
-            raise BadData(f"{features / 'parts.parquet'} has no part of the split `test`; an evaluation needs test parts, good and defective.")
+            raise BadData(f"{features / 'parts.parquet'} has no part of the split `test`; an evaluation needs good and defective ones.")
         shards = ShardReader(prepared / "parts")
         truth = aupro.Truth()
         for row in rows:
@@ -112,13 +88,17 @@ class TestParts:
         return cls([r["id"] for r in rows], np.array([r["label"] for r in rows], np.int64), [r["defect"] for r in rows], truth)
 
 
-def networks(folder: Path) -> list[Network]:
-    """All networks of a model folder, those without variant first. UsageError if there is none."""
+def networks(folder: Path, options: MapOptions) -> list[Network]:
+    """All networks of a model folder, those without variant first; no threshold where they were calibrated on other maps.
+
+    UsageError if there is no network without variant.
+    """
+    calibrated = json.loads((folder / "model.json").read_text())["maps"] == asdict(options)
     found = []
     for path in sorted((folder / "networks").glob("*/seed*"), key=lambda p: (p.parent.name != "full", p.parent.name, int(p.name[4:]))):
         name = "" if path.parent.name == "full" else path.parent.name
         seed = int(path.name.removeprefix("seed"))
-        threshold = float(json.loads((path / "calibration.json").read_text())["image_threshold"])
+        threshold = train.load_calibration(folder, name, seed).image_threshold if calibrated else None
         found.append(Network(fewshot.parse(name), seed, train.load_network(folder, name, seed), threshold))
     if not found or found[0].variant.name:
         raise UsageError(f"{folder / 'networks'} has no network without variant; materialize `model` first.")
@@ -150,22 +130,25 @@ def run(
     seeding.deterministic()
     started = time.monotonic()
     parts = TestParts.read(prepared, features)
-    nets, rivals_ = networks(model), banks(baselines)
-    folder = FeatureFolder(features)
     options = MapOptions(block.combine, block.smoothing, block.score_norm, block.missing)
+    nets, rivals_ = networks(model, options), banks(baselines)
+    folder = FeatureFolder(features)
+    size, grid = int(folder.info["size"]), int(folder.info["grid"])
     scratch = out / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)
-    jobs = _jobs(nets, rivals_, block, folder, identity)
+    jobs = _jobs(nets, rivals_, block, grid, identity)
     spool, masks, ms, factors = _distances(parts, nets, rivals_, folder, scratch, progress)
-    results = _measure(parts, jobs, spool, masks, ms, factors, options, block, folder.size, progress)
+    results = _measure(parts, jobs, spool, masks, ms, factors, options, block, size, progress)
     rows = [row for r in results for row in r.measured.rows]
     rows += _margins(results, len(parts.ids))
-    progress.stage("timings", block.timing_repeats)
-    rows += efficiency.rows(identity, parts.ids, nets, rivals_, folder, model, options, block.timing_repeats, progress)
+    rows += efficiency.rows(identity, parts.ids, nets, rivals_, folder, options, block.timing_repeats, progress)
+    rows += _extraction(identity, parts.ids, nets, prepared, model, block.timing_repeats)
+    served = Subject(identity, "ours", "", nets[0].seed)
+    rows.append(served.row("peak_rss", float(efficiency.peak_rss()), 1, "down", scale="B", timing=True))
     table = core_metrics.to_table(rows)
     judged = claims.judge(table)
     best = _best_bank(results)
-    _write_maps(parts.ids, spool, masks, nets[0], best, out)
+    _write_maps(parts.ids, spool, masks, grid, nets[0], best, out)
     tables.write(_scores(parts, results), out / "scores.parquet")
     tables.write(table, out / "metrics.parquet")
     tables.write(_curves(parts, results), out / "curves.parquet")
@@ -174,10 +157,10 @@ def run(
     summary = {
         "headline": headline,
         "best_bank": best.job.subject.method if best else "",
-        "options": {**block.__dict__, "size": folder.size, "grid": folder.grid},
+        "options": {**asdict(block), "size": size, "grid": grid},
         "threads": torch.get_num_threads(),
         "seconds": round(time.monotonic() - started, 2),
-        "peak_rss_bytes": _peak_rss(),
+        "peak_rss_bytes": efficiency.peak_rss(),
     }
     atomic.write_json(out / "summary.json", summary)
     shutil.rmtree(scratch)
@@ -196,7 +179,7 @@ class Result:
     legacy: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
-def _jobs(nets: Sequence[Network], found: Sequence[Rival], block: config.Evaluation, folder: FeatureFolder, identity: dict[str, str]) -> list[Job]:
+def _jobs(nets: Sequence[Network], found: Sequence[Rival], block: config.Evaluation, grid: int, identity: dict[str, str]) -> list[Job]:
     jobs = []
     for net in nets:
         for how in COMBINES:
@@ -204,16 +187,12 @@ def _jobs(nets: Sequence[Network], found: Sequence[Rival], block: config.Evaluat
                 name = "ours" if how == block.combine else how
                 subject = Subject(identity, name, net.variant.name, net.seed)
                 keys = (f"{net.key}/d2", f"{net.key}/d3")
-                jobs.append(Job(subject, keys, how, folder.grid, net.threshold if name == "ours" else None))
+                jobs.append(Job(subject, keys, how, grid, net.threshold if name == "ours" else None))
     for rival in found:
         for method in rivals.METHODS:
             subject = Subject(identity, method, rival.variant, rival.seed)
-            jobs.append(Job(subject, (_rival_key(rival, method),), None, rival.bank.grid, None))
+            jobs.append(Job(subject, (rival.key(method),), None, rival.bank.grid, None))
     return jobs
-
-
-def _rival_key(rival: Rival, method: str) -> str:
-    return f"{rival.variant or 'full'}/seed{rival.seed}/{method}"
 
 
 Masks = dict[int, list[npt.NDArray[np.uint8]]]
@@ -224,19 +203,20 @@ def _distances(
 ) -> tuple[Spool, Masks, dict[str, list[float]], dict[str, list[float]]]:
     """First pass: per part, all distances into the spool. Also the feature masks by grid (packed bits), ms and image factors by key."""
     spool = Spool(scratch)
-    grids = sorted({folder.grid, *(r.bank.grid for r in found)})
+    own = int(folder.info["grid"])
+    grids = sorted({own, *(r.bank.grid for r in found)})
     masks: Masks = {grid: [] for grid in grids}
     ms: dict[str, list[float]] = {}
     factors: dict[str, list[float]] = {}
     progress.stage("distances", len(parts.ids))
     for id in parts.ids:
         part = folder.part(id)
-        made = {grid: folder.operators(part, grid) for grid in grids}
+        made = {grid: operators(part, grid) for grid in grids}
         for grid in grids:
             masks[grid].append(np.packbits(made[grid].mask))
         for net in nets:
             start = time.perf_counter()
-            d2, d3 = scoring.network_distances(net.model, part, net.variant.depth, made[folder.grid])
+            d2, d3 = scoring.network_distances(net.model, part, net.variant.depth, made[own])
             spent = 1e3 * (time.perf_counter() - start)
             for name, values in (("d2", d2), ("d3", d3)):
                 spool.add(f"{net.key}/{name}", values)
@@ -246,7 +226,7 @@ def _distances(
             for method in rivals.METHODS:
                 start = time.perf_counter()
                 values, factor = rival.bank.score(method, f2, f3)
-                key = _rival_key(rival, method)
+                key = rival.key(method)
                 ms.setdefault(key, []).append(1e3 * (time.perf_counter() - start))
                 factors.setdefault(key, []).append(factor)
                 spool.add(key, values.numpy())
@@ -290,7 +270,16 @@ def _measure(
         counts = aupro.count(parts.truth, maps_)
         by_part = curves.part_curves(parts.truth, maps_, counts)
         measured = metrics.measure(
-            job.subject, parts.truth, parts.labels, scores, counts, by_part, times, ties=block.ties, p_auroc_counts=ranked, threshold=job.threshold
+            job.subject,
+            parts.truth,
+            parts.labels,
+            scores,
+            counts,
+            by_part,
+            times,
+            ties=block.ties,
+            p_auroc_counts=ranked,
+            threshold=job.threshold,
         )
         results.append(Result(job, scores, spent, measured, by_part, aupro.legacy_curve(parts.truth, counts)))
         progress.advance()
@@ -340,7 +329,15 @@ def _headline(results: Sequence[Result]) -> dict[str, Any]:
     ours = [r.measured for r in results if r.job.subject.method == "ours" and not r.job.subject.variant]
     values = [m.headline for m in ours if m.headline is not None]
     if not values:
-        return {"metric": metric, "better": better, "value": None, "lo": None, "hi": None, "seeds": len(ours), "reason": "no region to find"}
+        return {
+            "metric": metric,
+            "better": better,
+            "value": None,
+            "lo": None,
+            "hi": None,
+            "seeds": len(ours),
+            "reason": "no region to find",
+        }
     value = statistics.fmean(values)
     lo, hi = curves.interval(np.mean([m.draws for m in ours], axis=0), value)
     return {"metric": metric, "better": better, "value": value, "lo": lo, "hi": hi, "seeds": len(ours), "reason": ""}
@@ -352,12 +349,11 @@ def _best_bank(results: Sequence[Result]) -> Result | None:
     return max(found, key=lambda r: r.measured.headline or 0.0, default=None)
 
 
-def _write_maps(ids: Sequence[str], spool: Spool, masks: Masks, net: Network, best: Result | None, out: Path) -> None:
+def _write_maps(ids: Sequence[str], spool: Spool, masks: Masks, grid: int, net: Network, best: Result | None, out: Path) -> None:
     """Distances of the first network and of the best bank on their grids, before upsampling and smoothing."""
     shutil.rmtree(out / "maps", ignore_errors=True)
     d2, d3 = spool.read(f"{net.key}/d2"), spool.read(f"{net.key}/d3")
     bank = spool.read(best.job.keys[0]) if best else []
-    grid = next(g for g, packed in masks.items() if int(_unpacked(packed[0], g).sum()) == d2[0].size)
     with ShardWriter(out / "maps") as writer:
         for i, id in enumerate(ids):
             mask = _unpacked(masks[grid][i], grid)
@@ -422,6 +418,13 @@ def _notes(results: Sequence[Result], headline: dict[str, Any]) -> list[Note]:
     return notes
 
 
-def _peak_rss() -> int:
-    """Largest resident memory of this process so far, in bytes (kilobytes on Linux in the system's answer)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _extraction(
+    identity: dict[str, str], ids: Sequence[str], nets: Sequence[Network], prepared: Path, model: Path, repeats: int
+) -> list[Row]:
+    """Extraction times: the served extractors, and for each pruned network extractors that stop at its depth."""
+    depths: dict[tuple[str, int], int] = {}
+    for net in nets:
+        if (not net.variant.name or net.variant.depth) and net.variant.name not in {name for name, _ in depths}:
+            depths[net.variant.name, net.seed] = net.variant.depth
+    loaded = {key: predictor_folder.extractors(model / "predictor", depth) for key, depth in depths.items()}
+    return efficiency.extraction_rows(identity, ids, ShardReader(prepared / "parts"), loaded, repeats)

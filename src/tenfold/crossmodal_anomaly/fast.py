@@ -9,7 +9,7 @@ import torch
 from scipy import sparse
 from torch import Tensor, nn
 
-from tenfold.crossmodal_anomaly.model import CrossModal, Mapper, chord
+from tenfold.crossmodal_anomaly.model import CrossModal, chord
 
 Operator = sparse.csr_array | Tensor
 
@@ -26,7 +26,7 @@ def distances_fast(model: CrossModal, tokens2d: Tensor, tokens3d: Tensor, interp
     return chord(model.m32[1:](start3), z2), chord(model.m23[1:](start2), z3)
 
 
-def _first(mapper: Mapper, mean: Tensor, std: Tensor, tokens: Tensor, operator: Operator) -> tuple[Tensor, Tensor]:
+def _first(mapper: nn.Sequential, mean: Tensor, std: Tensor, tokens: Tensor, operator: Operator) -> tuple[Tensor, Tensor]:
     """Dense features, and the mapper's first layer on them, by one sparse product over both."""
     layer = mapper[0]
     assert isinstance(layer, nn.Linear)

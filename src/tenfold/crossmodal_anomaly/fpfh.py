@@ -1,7 +1,7 @@
 """Fast Point Feature Histograms (Rusu et al., ICRA 2009) of an organised cloud.
 
-The pairs of a point are found on the pixel grid, not by a tree, and each pair is computed once for both of its points: its three angles are
-symmetric. So the cost is some 60 vector passes over the cloud.
+The pairs of a point are found on the pixel grid, not by a tree, and each pair is computed once for both of its points: its three
+angles are symmetric. So the cost is some 60 vector passes over the cloud.
 """
 
 import numpy as np
@@ -75,7 +75,7 @@ def spfh(xyz: Floats, valid: NDArray[np.bool_], normal: Floats, radius_px: float
             flat[i * WIDTH + bins] += 1
             flat[j * WIDTH + bins] += 1
     pairs = histograms[:, :BINS].sum(1, keepdims=True)
-    return histograms / np.maximum(pairs, 1)
+    return np.asarray(histograms / np.maximum(pairs, 1))
 
 
 def fpfh(histograms: Floats, centres: NDArray[np.integer], neighbours: NDArray[np.integer], distances: NDArray[np.floating]) -> Floats:

@@ -18,7 +18,7 @@ XYZ_SUFFIXES = (".tiff", ".tif")
 GT_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
 
 # Far beyond any scanner; a file that claims more is a mistake or an attack on the memory.
-MAX_PIXELS = 64_000_000
+MAX_PIXELS = 32_000_000
 MAX_FILE_BYTES = 1 << 30
 
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error, zlib.error, EOFError, RuntimeError)
@@ -110,11 +110,13 @@ def read_depth(data: bytes, suffix: str) -> NDArray[np.float64]:
             raise Unreadable("unreadable_depth", _words(error)) from error
         if depth.dtype.kind not in "fui":
             raise Unreadable("wrong_type", f"depth is {depth.dtype}, wanted numbers")
-        return depth.astype(np.float64)
+        numbers: NDArray[np.float64] = depth.astype(np.float64)
+        return numbers
     image = _open(data)
     if not image.mode.startswith("I"):
         raise Unreadable("wrong_type", f"depth PNG has mode {image.mode}, wanted one 16-bit channel")
-    return np.asarray(_load(image), np.float64)
+    grey: NDArray[np.float64] = np.asarray(_load(image), np.float64)
+    return grey
 
 
 def _npy_shape(data: bytes) -> tuple[int, ...]:
@@ -128,7 +130,7 @@ def _open(data: bytes) -> Image.Image:
     """Header only: the size is judged before a pixel is decoded."""
     try:
         image = Image.open(io.BytesIO(data))
-    except (*_DECODER_ERRORS, Image.DecompressionBombError) as error:
+    except (*_DECODER_ERRORS, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise Unreadable("unreadable_image", _words(error)) from error
     _refuse_giants(*image.size)
     return image

@@ -4,7 +4,7 @@ Image metrics rank the parts by their score; pixel metrics come from `aupro`; in
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -40,7 +40,7 @@ def kind_of(slice_: str) -> str:
 class Subject:
     """What the rows are about; the columns that all rows of one network or baseline share."""
 
-    identity: dict[str, str]
+    identity: dict[str, str] = field(hash=False)
     method: str
     variant: str
     seed: int

@@ -6,22 +6,20 @@ import torch
 from torch import Tensor, nn
 
 EPS = 1e-12
-DEPTH = {"standard": 3, "deep": 7}
+LAYERS = {"standard": 3, "deep": 7}
 
 
-class Mapper(nn.Sequential):
+def mapper(channels_in: int, channels_out: int, kind: Literal["standard", "deep"] = "standard") -> nn.Sequential:
     """`channels_in -> hidden -> ... -> channels_out`, GELU between, hidden = mean of in and out.
 
     `standard` has three linear layers, as the paper's, `deep` seven. Maps `(pixels, channels_in)` to `(pixels, channels_out)`.
     """
-
-    def __init__(self, channels_in: int, channels_out: int, kind: Literal["standard", "deep"] = "standard") -> None:
-        hidden = (channels_in + channels_out) // 2
-        widths = [channels_in] + [hidden] * (DEPTH[kind] - 1) + [channels_out]
-        layers: list[nn.Module] = []
-        for wide_in, wide_out in zip(widths, widths[1:], strict=False):
-            layers += [nn.Linear(wide_in, wide_out), nn.GELU()]
-        super().__init__(*layers[:-1])
+    hidden = (channels_in + channels_out) // 2
+    widths = [channels_in] + [hidden] * (LAYERS[kind] - 1) + [channels_out]
+    layers: list[nn.Module] = []
+    for wide_in, wide_out in zip(widths, widths[1:], strict=False):
+        layers += [nn.Linear(wide_in, wide_out), nn.GELU()]
+    return nn.Sequential(*layers[:-1])
 
 
 class CrossModal(nn.Module):
@@ -38,8 +36,8 @@ class CrossModal(nn.Module):
     def __init__(self, channels2d: int, channels3d: int, kind: Literal["standard", "deep"] = "standard") -> None:
         super().__init__()
         self.kind = kind
-        self.m23 = Mapper(channels2d, channels3d, kind)
-        self.m32 = Mapper(channels3d, channels2d, kind)
+        self.m23 = mapper(channels2d, channels3d, kind)
+        self.m32 = mapper(channels3d, channels2d, kind)
         self.register_buffer("mean2d", torch.zeros(channels2d))
         self.register_buffer("std2d", torch.ones(channels2d))
         self.register_buffer("mean3d", torch.zeros(channels3d))

@@ -1,4 +1,4 @@
-"""ONNX graphs of what runs at inference: the two mappers and the demo's 2D extractor, built node by node from plain arrays.
+"""ONNX graphs of what runs at inference: the two mappers and the two 2D extractors, built node by node from plain arrays.
 
 Written for opset 17 and IR version 8, which ONNX Runtime reads since 1.13.
 """
@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from tenfold.core import atomic
+from tenfold.crossmodal_anomaly import dino
 from tenfold.crossmodal_anomaly.efficientnet_lite import CENTRE, SCALE, TAPS, Block, EfficientNetLite0Tokens, same_padding
 
 OPSET, IR_VERSION = 17, 8
@@ -62,10 +63,13 @@ def _mapper(graph: _Graph, layers: Layers, norm: Norm | None, source: str, targe
         last = i == len(arrays) - 1
         x = graph.node("Gemm", x, graph.constant(weight), graph.constant(bias), transB=1, output=target if last else "")
         if not last:
-            erf = graph.node("Erf", graph.node("Mul", x, graph.constant(1 / math.sqrt(2))))
-            half = graph.node("Mul", x, graph.constant(0.5))
-            x = graph.node("Mul", half, graph.node("Add", erf, graph.constant(1.0)))
+            x = _gelu(graph, x)
     return arrays[0][0].shape[1], arrays[-1][0].shape[0]
+
+
+def _gelu(graph: _Graph, x: str) -> str:
+    erf = graph.node("Erf", graph.node("Mul", x, graph.constant(1 / math.sqrt(2))))
+    return graph.node("Mul", graph.node("Mul", x, graph.constant(0.5)), graph.node("Add", erf, graph.constant(1.0)))
 
 
 def export_mapper(layers: Layers, path: Path, norm: Norm | None = None, source: str = "features", target: str = "mapped") -> None:
@@ -127,15 +131,71 @@ def export_efficientnet_lite0(tokens: EfficientNetLite0Tokens, path: Path, side:
     for depth in tokens.depths:
         joined = graph.node("Concat", *(name for stride, name in maps.items() if stride <= depth), axis=1)
         graph.node("Transpose", joined, perm=[0, 2, 3, 1], output=f"tokens_{depth}")
+    _write_extractor(graph, path, tokens, side, side // 8)
+
+
+def export_dino(tokens: dino.DinoTokens, path: Path) -> None:
+    """Write the extractor: `rgb` (B, side, side, 3) uint8 to `tokens_<depth>` (B, side/patch, side/patch, width) float32 a depth."""
+    graph, size = _Graph(), tokens.size
+    parts = {"embeddings": tokens.embeddings, "layers": tokens.blocks, "layernorm": tokens.norm}
+    state = dino.common_layout({f"{name}.{key}": value for name, part in parts.items() for key, value in part.state_dict().items()})
+    arrays = {name: value.cpu().numpy() for name, value in state.items()}
+    grid = size.side // size.patch
+
+    scale, shift = 255 * np.asarray(dino.STD), np.asarray(dino.MEAN) / np.asarray(dino.STD)
+    pixels = graph.node("Div", graph.node("Cast", "rgb", to=TensorProto.FLOAT), graph.constant(scale))
+    image = graph.node("Transpose", graph.node("Sub", pixels, graph.constant(shift)), perm=[0, 3, 1, 2])
+    kernel, bias = (graph.constant(arrays[f"patch_embed.proj.{kind}"]) for kind in ("weight", "bias"))
+    patches = graph.node("Conv", image, kernel, bias, kernel_shape=[size.patch] * 2, strides=[size.patch] * 2)
+    patches = graph.node("Transpose", graph.node("Reshape", patches, graph.constant([0, 0, -1])), perm=[0, 2, 1])
+    batch = graph.node("Slice", graph.node("Shape", patches), graph.constant([0]), graph.constant([1]))
+    shape = graph.node("Concat", batch, graph.constant([1, size.width]), axis=0)
+    x = graph.node("Concat", graph.node("Expand", graph.constant(arrays["cls_token"]), shape), patches, axis=1)
+    x = graph.node("Add", x, graph.constant(arrays["pos_embed"]))
+    for depth in range(1, len(tokens.blocks) + 1):
+        x = _vit_block(graph, x, arrays, f"blocks.{depth - 1}", size.heads)
+        if depth in tokens.depths:
+            normed = _layer_norm(graph, x, arrays, "norm")
+            patches = graph.node("Slice", normed, graph.constant([1]), graph.constant([grid**2 + 1]), graph.constant([1]))
+            graph.node("Reshape", patches, graph.constant([0, grid, grid, size.width]), output=f"tokens_{depth}")
+    _write_extractor(graph, path, tokens, size.side, grid)
+
+
+def _write_extractor(graph: _Graph, path: Path, tokens: EfficientNetLite0Tokens | dino.DinoTokens, side: int, grid: int) -> None:
     graph.write(
         path,
         [helper.make_tensor_value_info("rgb", TensorProto.UINT8, ["B", side, side, 3])],
-        [
-            helper.make_tensor_value_info(f"tokens_{d}", TensorProto.FLOAT, ["B", side // 8, side // 8, tokens.channels[d]])
-            for d in tokens.depths
-        ],
-        f"EfficientNet-Lite0 tokens; weights sha256 {tokens.sha256}",
+        [helper.make_tensor_value_info(f"tokens_{d}", TensorProto.FLOAT, ["B", grid, grid, c]) for d, c in tokens.channels.items()],
+        f"{tokens.name} tokens; weights sha256 {tokens.sha256}",
     )
+
+
+def _linear(graph: _Graph, x: str, arrays: dict[str, NDArray[np.float32]], name: str) -> str:
+    product = graph.node("MatMul", x, graph.constant(arrays[f"{name}.weight"].T))
+    return graph.node("Add", product, graph.constant(arrays[f"{name}.bias"]))
+
+
+def _layer_norm(graph: _Graph, x: str, arrays: dict[str, NDArray[np.float32]], name: str) -> str:
+    weight, bias = (graph.constant(arrays[f"{name}.{kind}"]) for kind in ("weight", "bias"))
+    return graph.node("LayerNormalization", x, weight, bias, axis=-1, epsilon=dino.LAYER_NORM_EPS)
+
+
+def _vit_block(graph: _Graph, x: str, arrays: dict[str, NDArray[np.float32]], name: str, heads: int) -> str:
+    normed = _layer_norm(graph, x, arrays, f"{name}.norm1")
+    split = graph.constant([0, 0, heads, -1])
+    # queries and values as (B, heads, tokens, width), keys transposed
+    turns = {"query": [0, 2, 1, 3], "key": [0, 2, 3, 1], "value": [0, 2, 1, 3]}
+    query, key, value = (
+        graph.node("Transpose", graph.node("Reshape", _linear(graph, normed, arrays, f"{name}.attn.{part}"), split), perm=perm)
+        for part, perm in turns.items()
+    )
+    width = arrays[f"{name}.norm1.weight"].size // heads
+    weights = graph.node("Softmax", graph.node("Mul", graph.node("MatMul", query, key), graph.constant(width**-0.5)), axis=-1)
+    mixed = graph.node("Transpose", graph.node("MatMul", weights, value), perm=[0, 2, 1, 3])
+    mixed = graph.node("Reshape", mixed, graph.constant([0, 0, -1]))
+    x = graph.node("Add", x, _linear(graph, mixed, arrays, f"{name}.attn.proj"))
+    hidden = _gelu(graph, _linear(graph, _layer_norm(graph, x, arrays, f"{name}.norm2"), arrays, f"{name}.mlp.fc1"))
+    return graph.node("Add", x, _linear(graph, hidden, arrays, f"{name}.mlp.fc2"))
 
 
 def _convolution(graph: _Graph, x: str, conv: nn.Conv2d, size: int, relu6: bool) -> tuple[str, int]:

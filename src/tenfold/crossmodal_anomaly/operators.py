@@ -1,7 +1,7 @@
 """Every dense feature map is linear in the tokens: the two sparse operators that make it, and nothing else.
 
-2D: bilinear interpolation of the token grid. 3D: three nearest centres a point, scattered on the pixel grid, 3x3 mean without padding, adaptive
-mean to the feature grid (CFM, section 3.1). Rows are the pixels of the feature mask only, so that a dense map is never made for the background.
+2D: bilinear interpolation of the token grid. 3D: three nearest centres a point, scattered on the pixel grid, 3x3 mean without padding,
+adaptive mean to the feature grid (CFM, section 3.1). Rows are the pixels of the feature mask only: no dense map of the background is made.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 if TYPE_CHECKING:
@@ -22,19 +23,19 @@ BOX = 3  # side of the mean after scattering, px (CFM's released code)
 class PartFeatures:
     """Frozen features of one part, as tokens.
 
-    `tokens2d[depth]` is (h, w, C2) and `tokens3d[depth]` (G, C3), float32; `depth` is the unpruned one, the others are layer-pruned variants.
-    `centres` (G, 3) in metres; `nn_idx` and `nn_w` (N, 3) tie each of the N valid pixels (row-major) to its nearest centres, weights summing
-    to one. `valid` (S, S) says which pixels carry a point. `grid` is the side of the map on which both modalities meet.
+    `tokens2d[depth]` is (h, w, C2) and `tokens3d[depth]` (G, C3), float32; `depth` is the unpruned one, the others are layer-pruned
+    variants. `centres` (G, 3) in metres; `nn_idx` and `nn_w` (N, 3) tie each of the N valid pixels (row-major) to its nearest centres,
+    weights summing to one. `valid` (S, S) says which pixels carry a point. `grid` is the side of the map on which both modalities meet.
     """
 
     grid: int
     depth: int
-    tokens2d: Mapping[int, np.ndarray]
-    tokens3d: Mapping[int, np.ndarray]
-    centres: np.ndarray
-    nn_idx: np.ndarray
-    nn_w: np.ndarray
-    valid: np.ndarray
+    tokens2d: Mapping[int, NDArray[np.float32]]
+    tokens3d: Mapping[int, NDArray[np.float32]]
+    centres: NDArray[np.float32]
+    nn_idx: NDArray[np.integer]
+    nn_w: NDArray[np.float32]
+    valid: NDArray[np.bool_]
 
 
 class Operators(NamedTuple):
@@ -42,7 +43,7 @@ class Operators(NamedTuple):
 
     interpolate: sparse.csr_array
     spread: sparse.csr_array
-    mask: np.ndarray
+    mask: NDArray[np.bool_]
 
 
 def operators(part: PartFeatures, grid: int = 0) -> Operators:
@@ -56,7 +57,7 @@ def operators(part: PartFeatures, grid: int = 0) -> Operators:
     return Operators(_bilinear(height, width, grid)[rows], spread.astype(np.float32, copy=False), mask.reshape(grid, grid))
 
 
-def dense(part: PartFeatures, depth: int = 0, made: Operators | None = None) -> tuple[np.ndarray, np.ndarray]:
+def dense(part: PartFeatures, depth: int = 0, made: Operators | None = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Dense features at the M pixels of the feature mask: f2 (M, C2), f3 (M, C3), float32. `depth` 0 is the unpruned one."""
     made = made or operators(part)
     tokens = part.tokens2d[depth or part.depth]

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 CONFIDENCE = 1 - 1e-8  # draws stop when a better plane would have been met with this probability
 BATCH = 100  # draws judged at once; bounds memory to BATCH x points
 REFITS = 10  # least-squares refits on the inliers, at most
+
+Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -19,19 +22,19 @@ class Plane:
     d: float
     inlier_ratio: float
 
-    def height(self, points: np.ndarray) -> np.ndarray:
+    def height(self, points: Floats) -> Floats:
         """Signed distance (...,) of `points` (..., 3) from the plane, metres, positive towards the camera."""
-        return points @ np.array([self.a, self.b, self.c], points.dtype) + points.dtype.type(self.d)
+        return np.asarray(points @ np.array([self.a, self.b, self.c], points.dtype) + points.dtype.type(self.d))
 
 
-def border(mask: np.ndarray, width: int) -> np.ndarray:
+def border(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
     """`mask` (H, W) restricted to the pixels at most `width` px from an edge."""
     rim = np.ones_like(mask)
     rim[width:-width, width:-width] = False
-    return mask & rim
+    return np.asarray(mask & rim)
 
 
-def fit_plane(points: np.ndarray, threshold: float, draws: int, sample: int, rng: np.random.Generator) -> Plane | None:
+def fit_plane(points: Floats, threshold: float, draws: int, sample: int, rng: np.random.Generator) -> Plane | None:
     """RANSAC with least squares on `sample` points a draw, then refits on the inliers (closer than `threshold`, metres).
 
     `points` is (N, 3). Returns None if there are fewer points than one draw needs. Deterministic given `rng`.
@@ -55,7 +58,7 @@ def fit_plane(points: np.ndarray, threshold: float, draws: int, sample: int, rng
     return _refine(points, *best, threshold, middle)
 
 
-def _refine(points: np.ndarray, normal: np.ndarray, offset: float, threshold: float, middle: np.ndarray) -> Plane:
+def _refine(points: Floats, normal: Floats, offset: float, threshold: float, middle: Floats) -> Plane:
     inside = np.abs(points @ normal + offset) < threshold
     for _ in range(REFITS):
         if np.count_nonzero(inside) < 3:
@@ -73,7 +76,7 @@ def _refine(points: np.ndarray, normal: np.ndarray, offset: float, threshold: fl
     return Plane(a, b, c, sign * d, float(inside.mean()))
 
 
-def _least_squares(sets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _least_squares(sets: Floats) -> tuple[Floats, Floats]:
     """Normals (K, 3) and offsets (K,) of the least-squares planes of `sets` (K, n, 3): least eigenvector of the 3x3 scatter."""
     means = sets.mean(1, keepdims=True)
     centred = sets - means

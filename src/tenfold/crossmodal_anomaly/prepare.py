@@ -21,7 +21,7 @@ from tenfold.core.errors import BadData, Corrupt
 from tenfold.core.progress import Progress
 from tenfold.core.shards import ShardReader, ShardWriter
 from tenfold.core.stage import Made, Note
-from tenfold.crossmodal_anomaly import config, decode
+from tenfold.crossmodal_anomaly import config, images
 from tenfold.crossmodal_anomaly.dbscan import dbscan
 from tenfold.crossmodal_anomaly.plane import Plane, border, fit_plane
 from tenfold.crossmodal_anomaly.resize import Square, bicubic, nearest, pad, square_of
@@ -65,7 +65,7 @@ def clean(xyz: Cloud, rgb: Image, block: config.Prepared, rng: np.random.Generat
     Neither input is changed. Raises BadData if the sizes differ, or without a background plane where the recipe requires one.
     """
     if xyz.shape[:2] != rgb.shape[:2]:
-        raise BadData(f"the cloud has {xyz.shape[0]}x{xyz.shape[1]} px, the image {rgb.shape[0]}x{rgb.shape[1]}; they must come pixel by pixel.")
+        raise BadData(f"the cloud has {_pixels(xyz)}, the image {_pixels(rgb)}; the scanner must give both pixel by pixel.")
     warnings: list[str] = []
     valid = valid_points(xyz, block.validity)
     plane, found = None, False
@@ -77,7 +77,7 @@ def clean(xyz: Cloud, rgb: Image, block: config.Prepared, rng: np.random.Generat
         else:
             warnings.append(_no_plane(plane, block))
     clusters, kept_fraction = _keep(xyz, valid, block, warnings)
-    square = square_of(*valid.shape, block.pad_multiple)
+    square = square_of(len(xyz), xyz.shape[1], block.pad_multiple)
     cleaned = pad(np.where(valid[..., None], xyz, np.float32(0)), square)
     return cleaned, pad(rgb, square, "edge"), Cleaning(plane, found, clusters, kept_fraction, square, tuple(warnings))
 
@@ -119,8 +119,9 @@ def _finish(rows: list[dict[str, Any]], quarantined: list[dict[str, Any]], block
     if len(quarantined) > block.max_quarantine * len(rows):
         first = "; ".join(f"{row['id']}: {row['detail']}" for row in quarantined[:SHOWN])
         raise BadData(
-            f"{len(quarantined)} of {len(rows)} parts have too few points after cleaning, more than max_quarantine = {block.max_quarantine:.0%}. "
-            f"{first}. Look at plane_cut_m and cluster_eps_m (metres), or at the scans' unit (xyz_unit)."
+            f"{len(quarantined)} of {len(rows)} parts have too few points after cleaning, more than "
+            f"max_quarantine = {block.max_quarantine:.0%}. {first}. "
+            f"Look at plane_cut_m and cluster_eps_m (metres), and at the scans' unit (xyz_unit)."
         )
     if not any(row["split"] == "train" for row in prep):
         raise BadData("no training part is left after cleaning. Put good scans into train/good.")
@@ -137,9 +138,9 @@ def _finish(rows: list[dict[str, Any]], quarantined: list[dict[str, Any]], block
 
 
 def _part(row: dict[str, Any], files: Path, block: config.Prepared, xyz_scale: float) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    where = str(files / row["xyz_path"])
-    rgb, said = decode.rgb(_verified(row, "rgb", files), row["rgb_path"])
-    xyz, more = decode.xyz(_verified(row, "xyz", files), row["xyz_path"])
+    rgb = _read(row, "rgb", files, images.read_rgb)
+    xyz = _read(row, "xyz", files, images.read_xyz)
+    where = files / row["xyz_path"]
     try:
         # Every part, and every later prediction, draws the same random numbers: a scan is cleaned alike wherever it comes from.
         cleaned, squared, found = clean(xyz * np.float32(xyz_scale), rgb, block, seeding.rng(block.seed, "plane"))
@@ -149,11 +150,10 @@ def _part(row: dict[str, Any], files: Path, block: config.Prepared, xyz_scale: f
     valid = valid_points(cloud, block.validity)
     gt = np.zeros(valid.shape, np.uint8)
     if row["gt_path"]:
-        mask, other = decode.mask(_verified(row, "gt", files), row["gt_path"])
-        more = (*more, *other)
+        mask = _read(row, "gt", files, images.read_gt)
         if mask.shape != xyz.shape[:2]:
-            raise BadData(f"{files / row['gt_path']}: {mask.shape[0]}x{mask.shape[1]} px, but {where} has {xyz.shape[0]}x{xyz.shape[1]}.")
-        gt = nearest(pad(mask, found.square), block.size)
+            raise BadData(f"{files / row['gt_path']}: {_pixels(mask)}, but {where} has {_pixels(xyz)}.")
+        gt = nearest(pad(mask, found.square), block.size).astype(np.uint8)
     plane = found.plane
     facts = {
         **{f"plane_{name}": getattr(plane, name, None) for name in "abcd"},
@@ -164,7 +164,7 @@ def _part(row: dict[str, Any], files: Path, block: config.Prepared, xyz_scale: f
         "n_valid": int(valid.sum()),
         "median_z": float(np.median(cloud[valid][:, 2])) if valid.any() else None,
         "side": found.square.side,
-        "warnings": "; ".join((*said, *more, *found.warnings)),
+        "warnings": "; ".join(found.warnings),
     }
     return {"xyz": cloud, "rgb": image, "gt": gt, "valid": valid.astype(np.uint8)}, facts
 
@@ -181,7 +181,7 @@ def _keep(xyz: Cloud, valid: NDArray[np.bool_], block: config.Prepared, warnings
     if block.keep == "multi":
         keep |= sizes >= block.keep_fraction * len(labels)
     if sizes.max() < block.split_warning * len(labels):
-        lost = "" if keep.all() or block.keep == "multi" else "; the rest is dropped (a broken part is a defect: `keep: multi` keeps its pieces)"
+        lost = "" if block.keep == "multi" else "; the rest is dropped (is the part broken? `keep: multi` keeps its pieces)"
         warnings.append(f"the largest of {len(sizes)} clusters holds {sizes.max() / len(labels):.0%} of the foreground{lost}")
     kept = (labels >= 0) & keep[labels]
     valid[valid] = kept
@@ -189,25 +189,40 @@ def _keep(xyz: Cloud, valid: NDArray[np.bool_], block: config.Prepared, warnings
 
 
 def _no_plane(plane: Plane | None, block: config.Prepared) -> str:
-    why = f"the best plane holds {plane.inlier_ratio:.0%} of the border's points" if plane else f"the border has fewer than {block.plane_sample} points"
+    why = f"the border has fewer than {block.plane_sample} points"
+    if plane:
+        why = f"the best plane holds {plane.inlier_ratio:.0%} of the border's points"
     if block.plane == "required":
         raise BadData(f"no background plane ({why}) and `plane: required`. Use `plane: optional` for scans without a table.")
     return f"no background plane ({why}); all points kept"
+
+
+def _pixels(image: NDArray[Any]) -> str:
+    return f"{image.shape[1]}x{image.shape[0]} px"
 
 
 def _paths(modality: str) -> tuple[str, str]:
     return f"{modality}_path", f"{modality}_sha256"
 
 
+def _read(row: dict[str, Any], modality: str, files: Path, decode: Callable[[bytes], tuple[NDArray[Any], list[str]]]) -> NDArray[Any]:
+    """Decoded file of a part; what the decoder remarks stands in the dataset's own table already."""
+    try:
+        return decode(_verified(row, modality, files))[0]
+    except images.Unreadable as error:
+        raise BadData(f"{files / row[f'{modality}_path']}: {error}") from error
+
+
 def _verified(row: dict[str, Any], modality: str, files: Path) -> bytes:
     path, sha = _paths(modality)
     try:
-        content = (files / row[path]).read_bytes()
+        content: bytes = (files / row[path]).read_bytes()
     except OSError as error:
-        raise BadData(f"{files / row[path]} cannot be read ({error.strerror}). It stood there when the dataset was made: make it again.") from error
+        raise BadData(f"{files / row[path]} cannot be read ({error.strerror}). Put it back, or make the dataset again.") from error
     found = hashlib.sha256(content).hexdigest()
     if found != row[sha]:
-        raise Corrupt(f"{files / row[path]} is not the file the dataset was made from (sha256 {found[:16]}, was {row[sha][:16]}). Make the dataset again.")
+        change = f"its sha256 is {found[:16]}..., was {row[sha][:16]}..."
+        raise Corrupt(f"{files / row[path]} is not the file the dataset was made from: {change}. Make the dataset again.")
     return content
 
 

@@ -12,6 +12,7 @@ DISTANCE_M = 0.30
 WHITE_NOISE_M, SLOW_NOISE_M = 0.06e-3, 0.04e-3
 # The scanner counts in steps of 7.6 um, an eighth of its noise.
 _LEAST_STEP_M = 2.0**-17
+_SLOW_PX = 4.0
 _FIXED_POINT_STEPS = 6
 _SMALLEST_FRAGMENT_PX = 12
 
@@ -159,7 +160,8 @@ def _scan(
     side = depth.shape[0]
     white = rng.standard_normal(depth.shape, dtype=np.float32)
     f2 = fft.fftfreq(side)[:, None] ** 2 + fft.rfftfreq(side)[None, :] ** 2
-    slow = fft.irfft2(fft.rfft2(rng.standard_normal(depth.shape, dtype=np.float32)) * np.exp(-f2 * (2 * np.pi * 4.0) ** 2 / 2), s=depth.shape)
+    spectrum = fft.rfft2(rng.standard_normal(depth.shape, dtype=np.float32))
+    slow = fft.irfft2(spectrum * np.exp(-f2 * (2 * np.pi * _SLOW_PX) ** 2 / 2), s=depth.shape)
     measured = depth + noise_scale * (WHITE_NOISE_M * white + SLOW_NOISE_M * slow / slow.std())
     grazing = rng.uniform(size=depth.shape) < np.clip((0.42 - facing) / 0.25, 0, 1)
     lost = grazing | ~steady | (rng.uniform(size=depth.shape) < 0.003)

@@ -1,4 +1,7 @@
-"""One square frame for colour, cloud and mask, and the step from it to the feature size. All three keep the same pixel under the same index."""
+"""One square frame for colour, cloud and mask, and the step from it to the feature size.
+
+All three are treated alike, so that one index means one place of the part throughout.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Literal

