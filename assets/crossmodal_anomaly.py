@@ -18,7 +18,7 @@ MODEL = Step(PAPER, "model", "tenfold.crossmodal_anomaly.train", blocks.Model, (
 BASELINES = Step(PAPER, "baselines", "tenfold.crossmodal_anomaly.baselines", blocks.Baselines, ("features",))
 EVALUATION = Step(PAPER, "evaluation", "tenfold.crossmodal_anomaly.evaluate", blocks.Evaluation, ("prepared", "features", "model", "baselines"))
 REPORT = Step(PAPER, "report", "tenfold.crossmodal_anomaly.report", blocks.Report, ("dataset", "prepared", "features", "model", "baselines", "evaluation"))
-CHAMPION = Step(PAPER, "champion", "tenfold.crossmodal_anomaly.rescore", blocks.Champion, ("dataset", "prepared", "model", "evaluation"))
+CHAMPION = Step(PAPER, "champion", "tenfold.crossmodal_anomaly.rescore", blocks.Champion, ("dataset", "prepared", "features", "model", "evaluation"))
 STEPS = [DATASET, PREPARED, FEATURES, MODEL, BASELINES, EVALUATION, REPORT, CHAMPION]
 
 CLAIMS = {
@@ -89,14 +89,22 @@ def features(context: dg.AssetExecutionContext, config: Overrides, home: Home) -
 @dg.asset(**MODEL.options(PARTS, kinds={"torch", "mlflow"}, pool="gpu"))
 def model(context: dg.AssetExecutionContext, config: Overrides, home: Home) -> dg.MaterializeResult:
     """Two mappers a seed and a variant, trained on good parts only, and their thresholds from held-out good parts (2.3)."""
-    stage = MODEL.begin(context, home, config)
+    stage = MODEL.begin(context, home, config, extra=tracked.how_it_is_served)
 
     def make(work: Working) -> Made:
         from tenfold.crossmodal_anomaly import train
+        from tenfold.crossmodal_anomaly.predictor_folder import Serving
 
+        made_from = tracked.lineage(stage)
+        serving = Serving(
+            blocks.Prepared(**made_from["prepared"].block),
+            blocks.Features(**made_from["features"].block),
+            made_from["dataset"].facts["xyz_scale"],
+            stage.settings.root / "data" / "weights" / PAPER,
+        )
         with tracked.training(stage) as run:
             journal = run.journal("model", stage.block.seeds[0])
-            return train.run(stage.input("features"), stage.block, work.out, work.scratch, stage.progress, journal)
+            return train.run(stage.input("features"), stage.block, work.out, work.scratch, stage.progress, journal, serving)
 
     return shared.finish(stage, make)
 

@@ -93,7 +93,9 @@ class Step:
         specs += [(name, text, False) for name, text in (claims or {}).items()]
         return [dg.AssetCheckSpec(name, asset=key, description=text, blocking=blocking, partitions_def=parts) for name, text, blocking in specs]
 
-    def begin(self, context: Any, home: Home, config: Overrides, extra: Mapping[str, Any] | None = None) -> "Stage":
+    def begin(
+        self, context: Any, home: Home, config: Overrides, extra: Mapping[str, Any] | Callable[["Stage"], Mapping[str, Any]] | None = None
+    ) -> "Stage":
         """Resolve the block, read upstream's digests, name the content key. `extra`: what else the output depends on."""
         settings = home.settings()
         partition = context.partition_key
@@ -102,15 +104,14 @@ class Step:
             tree = params.load(settings.root)
             recipe = params.datasets(tree, self.paper)[dataset].recipe
             raw = params.block(tree, self.paper, recipe, self.name)
-            block = params.resolve(self.block, raw, config.overrides, f"{self.paper}.recipes.{recipe}.{self.name}")
+            block: Any = params.resolve(self.block, raw, config.overrides, f"{self.paper}.recipes.{recipe}.{self.name}")
             store = Store(settings.home)
             upstream = upstream_pointers(store, self.paper, partition, self.after)
         except TenfoldError as error:
             raise as_failure(error) from error
         values: dict[str, Any] = asdict(block)
         content = code.content(self.entry)
-        key = content_key(self.paper, self.name, {name: p["digest"] for name, p in upstream.items()}, values, content, extra)
-        return Stage(
+        stage = Stage(
             step=self,
             context=context,
             settings=settings,
@@ -124,10 +125,15 @@ class Step:
             overrides={name: value for name, value in values.items() if raw.get(name) != value},
             upstream=upstream,
             code=content,
-            key=key,
+            key="",
             progress=progress_of(context, partition, self.name),
-            facts={"key_extra": dict(extra or {}), "modules": code.contents(self.entry)},
+            facts={"modules": code.contents(self.entry)},
         )
+        more = dict(extra(stage) if callable(extra) else extra or {})
+        stage.facts["key_extra"] = more
+        digests = {name: pointer["digest"] for name, pointer in upstream.items()}
+        stage.key = content_key(self.paper, self.name, digests, values, content, more)
+        return stage
 
 
 @dataclass

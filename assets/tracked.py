@@ -47,7 +47,7 @@ def identity(stage: Stage) -> dict[str, str]:
         "dataset": stage.dataset,
         "partition": stage.partition,
         "model_key": stage.upstream["model"]["key"],
-        "data_version": stage.manifest("features").upstream["prepared"]["digest"],
+        "data_version": lineage(stage)["dataset"].digest,
     }
 
 
@@ -61,6 +61,12 @@ def lineage(stage: Stage) -> dict[str, Manifest]:
             found[name] = Manifest.read(stage.store.folder(stage.paper, name, key) / MANIFEST)
             waiting += [(other, pointer["key"]) for other, pointer in found[name].upstream.items()]
     return found
+
+
+def how_it_is_served(stage: Stage) -> dict[str, Any]:
+    """What a predictor holds besides its network: other numbers upstream make another model, even where the features agree."""
+    found = lineage(stage)
+    return {"blocks": {name: found[name].block for name in ("prepared", "features") if name in found}, "xyz_scale": found["dataset"].facts.get("xyz_scale", 1.0)}
 
 
 def provenance_of(stage: Stage) -> dict[str, Any]:
@@ -197,7 +203,7 @@ def begin_champion(step: Step, context: Any, place: Home, config: Overrides) -> 
 def promote(stage: Stage, out: Path, headline: tuple[str, str], science: ModuleType) -> Made:
     """Gate, register, alias; a crash in between converges when it runs again.
 
-    `science` has `rescore(predictor, inputs, files, xyz_scale, headline, identity, out)`, which measures the present champion
+    `science` has `rescore(predictor, inputs, files, xyz_scale, headline, identity, out, progress)`, which measures the present champion
     on this evaluation's samples, and `example(dataset, files)`, a request of one row.
     """
     from tenfold.core import tables
@@ -220,7 +226,7 @@ def promote(stage: Stage, out: Path, headline: tuple[str, str], science: ModuleT
         if present is not None and not same:
             champion = registry.champion(stage.settings, name)
             assert champion is not None
-            rescored = science.rescore(champion.folder, inputs, files, facts["xyz_scale"], headline[0], identity(stage), out)
+            rescored = science.rescore(champion.folder, inputs, files, facts["xyz_scale"], headline[0], identity(stage), out, stage.progress)
             old, drift = rescored.value, rescored.drift
         decision = gate.decide(all(check.passed for check in contracts), new, old, headline[1], stage.block.least_gain, same)
         version = present[0] if same and present is not None else register(stage, name, inputs, files, science, decision)

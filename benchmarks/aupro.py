@@ -3,7 +3,7 @@
     python benchmarks/aupro.py [--parts 110] [--side 224]
 
 Prints one JSON object. `exact_error` is the largest difference from a full trapezoid over all distinct thresholds (global sort), at every
-limit; `points_error` is how far the 99 points are from it. Exit code 1 if it is not at least twice as fast as the loop, or not exact to 1e-10.
+limit; `points_error` is how far the 99 points are from it. Exit code 1 if it is not twice as fast as the loop, or not exact to 1e-10.
 """
 
 import argparse

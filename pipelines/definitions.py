@@ -8,8 +8,9 @@ from assets.scoreboard import scoreboard_of
 from assets.shared import Home
 from pipelines import jobs, papers, schedules, sensors
 
-# Checks per partition are what makes a claim's verdict belong to its partition; Dagster calls that form a preview.
-warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+# Checks per partition (what makes a verdict belong to its partition) and code references are marked as young by Dagster.
+for kind in (dg.PreviewWarning, dg.BetaWarning):
+    warnings.filterwarnings("ignore", category=kind)
 
 
 @dg.definitions

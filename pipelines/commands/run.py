@@ -126,7 +126,8 @@ def run_one(definitions: Any, instance: Any, target: Target, overrides: dict[str
     result = job.execute_in_process(
         instance=instance, partition_key=target.partition, run_config=config, asset_selection=selection, raise_on_error=False, tags={"tenfold/trigger": "cli"}
     )
-    made, unchanged = [], []
+    made: list[str] = []
+    unchanged: list[str] = []
     for event in result.all_events:
         if event.is_step_materialization:
             materialization = event.step_materialization_data.materialization

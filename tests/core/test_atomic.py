@@ -5,6 +5,7 @@ import math
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,26 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     assert (tmp_path / "x").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
+def test_a_new_folder_is_flushed_whole_before_it_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def flush(handle: int) -> None:
+        done.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+        fsync(handle)
+
+    def move(source: Path, target: Path) -> None:
+        done.append(f"{source.name} -> {target.name}")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(os, "rename", move)
+    make(tmp_path / "f", "new")
+    temporary = done[2]
+    assert done == ["new", "deep", temporary, f"{temporary} -> f", tmp_path.name]
+    assert atomic.is_leftover(temporary)
+
+
 def make(folder: Path, text: str) -> None:
     with atomic.new_folder(folder) as temporary:
         (temporary / "deep").mkdir()
@@ -156,7 +177,7 @@ def test_a_new_folder_killed_at_any_step_is_whole_or_absent(tmp_path: Path) -> N
     results = []
     for step in range(20):
         final = tmp_path / str(step) / "f"
-        killed = killed_at(step, lambda final=final: make(final, "new"))
+        killed = killed_at(step, partial(make, final, "new"))
         results.append(final.exists())
         if final.exists():
             assert (final / "deep" / "new").read_text() == "new"

@@ -65,6 +65,14 @@ def test_content_changes_with_the_modules_reached_and_no_other(tmp_path: Path, n
     assert (code.content("pk.a.entry", tmp_path) != before) == (module in REACHED)
 
 
+def test_contents_tell_which_module_changed(tmp_path: Path) -> None:
+    before = code.contents("pk.a.entry", lay(tmp_path, FILES))
+    assert set(before) == REACHED
+    (tmp_path / "pk/b/sub.py").write_text("x = 1\n")
+    after = code.contents("pk.a.entry", tmp_path)
+    assert [name for name in REACHED if before[name] != after[name]] == ["pk.b.sub"]
+
+
 def test_a_new_submodule_that_an_import_now_means_counts(tmp_path: Path) -> None:
     before = code.content("pk.a.entry", lay(tmp_path, FILES))
     (tmp_path / "pk/b/value.py").write_text("")
@@ -156,7 +164,8 @@ def test_an_unknown_entry_and_broken_code_name_the_file(tmp_path: Path) -> None:
 
 
 def test_an_import_that_leaves_the_package_is_dropped(tmp_path: Path) -> None:
-    assert set(code.modules("pk.m", lay(tmp_path, {"pk/m.py": "from .... import x\nfrom ...y import z\n"}))) == {"pk.m"}
+    files = {"pk/a/b/m.py": "from ..... import x\nfrom ...... import x\n", "pk/a/x.py": "", "pk/x.py": "", "x.py": ""}
+    assert set(code.modules("pk.a.b.m", lay(tmp_path, files))) == {"pk.a.b.m"}
 
 
 def test_the_package_itself_is_found_in_a_fresh_process() -> None:

@@ -100,7 +100,7 @@ def test_the_bootstrap_holds_a_bounded_number_of_indices() -> None:
 
     def mean(indices: NDArray[np.int64]) -> NDArray[np.float64]:
         sizes.append(indices.size)
-        return indices.mean(axis=1)
+        return np.asarray(indices.mean(axis=1))
 
     bootstrap(1 << 20, mean, 10, 0)
     assert sizes == [1 << 22, 1 << 22, 1 << 21]
@@ -155,7 +155,7 @@ def test_a_bad_row_is_refused(change: dict[str, Any], message: str) -> None:
 
 @pytest.mark.parametrize("name", ["partition", "method", "variant", "seed", "slice", "metric"])
 def test_a_number_stands_once(name: str) -> None:
-    other = {"seed": 1}.get(name, "other")
-    assert to_table([ROW, replace(ROW, **{name: other})]).num_rows == 2
+    change: dict[str, Any] = {name: 1 if name == "seed" else "other"}
+    assert to_table([ROW, replace(ROW, **change)]).num_rows == 2
     with pytest.raises(ValueError, match="more than once"):
         to_table([ROW, replace(ROW, value=0.9, hi=1.0)])

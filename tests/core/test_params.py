@@ -20,7 +20,7 @@ class Block:
     name: str
     seeds: list[int]
     weights: dict[str, str]
-    mode: Literal["eval", "train"]
+    mode: Literal["eval", "train", 1]
 
 
 GOOD: dict[str, Any] = {
@@ -40,7 +40,7 @@ BLOCKS = st.fixed_dictionaries(
         "name": st.text(),
         "seeds": st.lists(st.integers()),
         "weights": st.dictionaries(st.text(), st.text()),
-        "mode": st.sampled_from(["eval", "train"]),
+        "mode": st.sampled_from(["eval", "train", 1]),
     }
 )
 
@@ -100,8 +100,9 @@ def test_every_missing_name_is_named(name: str) -> None:
         ("seeds", 3, "seeds must be a list, each a whole number"),
         ("weights", {"file": 3}, r"weights\.file must be text, not the whole number 3"),
         ("weights", {3: "x"}, "weights must be a mapping of names, each text"),
-        ("mode", "evil", "mode must be one of eval, train, not text 'evil'; did you mean 'eval'"),
-        ("mode", 0, "mode must be one of eval, train, not the whole number 0"),
+        ("mode", "evil", "mode must be one of eval, train, 1, not text 'evil'; did you mean 'eval'"),
+        ("mode", 0, "mode must be one of eval, train, 1, not the whole number 0"),
+        ("mode", True, "mode must be one of eval, train, 1, not true/false True"),
     ],
 )
 def test_a_wrong_type_is_named(name: str, value: Any, message: str) -> None:

@@ -55,8 +55,8 @@ class Reader(HTMLParser):
 
 def claim(**changes: Any) -> claims.Claim:
     options: dict[str, Any] = {
-        "id": "C1", "statement": "better than a bank", "scope": "partition", "measure": "AUPRO@30", "measured": 0.05, "lo": 0.03, "hi": 0.07,
-        "op": ">=", "threshold": 0.02, "seeds": [0], "published": "0.971 [recalled]", "source": "Table 1",
+        "id": "C1", "statement": "better than a bank", "scope": "partition", "measure": "AUPRO@30", "measured": 0.05,
+        "lo": 0.03, "hi": 0.07, "op": ">=", "threshold": 0.02, "seeds": [0], "published": "0.971 [recalled]", "source": "Table 1",
     }  # fmt: skip
     return claims.judge(**options | changes)
 
@@ -84,7 +84,7 @@ def page(text: str = "words") -> report.Page:
         how=report.join(report.heading(text), report.paragraph(text, report.markup("<b>{}</b>", text)), report.bullets([text])),
         data=report.details(text, text, opened=True),
         cost=text,
-        provenance=report.join(report.facts({text: text}), report.code(text), report.badge(text)),
+        provenance=report.join(report.facts({text: text}), report.code(text), report.badge("holds")),
     )
 
 
@@ -104,7 +104,8 @@ def test_a_part_without_content_says_so() -> None:
 
 
 HOSTILE = [
-    "<script>alert(1)</script>", '"><img src=http://evil.example/x.png onerror=alert(1)>', "' onmouseover='alert(1)", "</style></title><h2>",
+    "<script>alert(1)</script>",
+    '"><img src=http://evil.example/x.png onerror=alert(1)>', "' onmouseover='alert(1)", "</style></title><h2>",
     "{0.__class__} {} {x}", "&lt;b&gt; & <!-- ", "<style>@import url(http://evil.example/a.css)</style>",
 ]  # fmt: skip
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +139,8 @@ def test_an_output_holds_plain_files_only(tmp_path: Path, kind: str) -> None:
         if kind == "pipe":
             os.mkfifo(odd)
         else:
-            odd.symlink_to({"link to a file": __file__, "link to a folder": tmp_path, "broken link": tmp_path / "gone"}[kind])
+            targets = {"link to a file": __file__, "link to a folder": str(tmp_path), "broken link": str(tmp_path / "gone")}
+            odd.symlink_to(targets[kind])
         with pytest.raises(BadData, match=r"deep/odd is .*plain files only"):
             store.publish(working, **FIELDS)
         assert store.find("p", "model", KEY) is None
@@ -255,7 +256,7 @@ def test_files_are_on_the_disk_before_the_manifest_and_it_before_the_rename(tmp_
     make(Store(tmp_path))
     steps = [moved["manifest.json"] if name == moved["manifest.json"] else name for name in done]
     assert sorted(steps[:5]) == ["a.txt", "b.bin", "deep", "empty", "out"]
-    assert steps[5:] == [moved["manifest.json"], "-> manifest.json", "out", "-> " + KEY, "model"]
+    assert steps[5:] == [moved["manifest.json"], "-> manifest.json", "out", "-> " + KEY, "model", "p", "store", tmp_path.name]
 
 
 KILLED = """
@@ -332,9 +333,11 @@ def test_a_thread_that_waits_says_so_and_then_goes_on(tmp_path: Path, caplog: py
     thread = threading.Thread(target=second)
     with caplog.at_level(logging.WARNING), Store(tmp_path).working("p", "model", KEY):
         thread.start()
-        time.sleep(1.3)
+        deadline = time.monotonic() + 30
+        while "waiting for another process" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.05)
         entered.append("first")
-    thread.join(10)
+    thread.join(30)
     assert entered == ["first", "second"]
     assert "waiting for another process" in caplog.text
 
@@ -620,7 +623,7 @@ PARTS = st.fixed_dictionaries(
 @given(PARTS, PARTS)
 def test_keys_differ_exactly_when_something_does(one: dict[str, Any], other: dict[str, Any]) -> None:
     def turned(parts: dict[str, Any]) -> dict[str, Any]:
-        return {name: dict(reversed(value.items())) if isinstance(value, Mapping) else value for name, value in parts.items()}
+        return {name: dict(reversed(value.items())) if isinstance(value, dict) else value for name, value in parts.items()}
 
     assert content_key(**one) == content_key(**turned(one))
     assert (content_key(**one) == content_key(**other)) == (json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True))

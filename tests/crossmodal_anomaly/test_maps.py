@@ -41,10 +41,14 @@ def test_upsampling_is_bilinear_inside_and_zero_outside(small: int, large: int, 
     rng = np.random.default_rng(seed)
     grid = rng.random((small, small)).astype(np.float32)
     whole = np.ones((small, small), bool)
-    expected = torch.nn.functional.interpolate(torch.from_numpy(grid)[None, None], (large, large), mode="bilinear", align_corners=False)[0, 0]
+    expected = torch.nn.functional.interpolate(torch.from_numpy(grid)[None, None], (large, large), mode="bilinear", align_corners=False)[
+        0, 0
+    ]
     np.testing.assert_allclose(maps.upsample(grid, whole, large), expected.numpy(), atol=1e-5)
     mask = rng.random((small, small)) > 0.5
-    near = torch.nn.functional.interpolate(torch.from_numpy(mask.astype(np.float32))[None, None], (large, large), mode="nearest-exact")[0, 0]
+    near = torch.nn.functional.interpolate(torch.from_numpy(mask.astype(np.float32))[None, None], (large, large), mode="nearest-exact")[
+        0, 0
+    ]
     found = maps.upsample(maps.scatter(grid[mask], mask), mask, large)
     assert (found[near.numpy() == 0] == 0).all()
 

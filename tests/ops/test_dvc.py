@@ -64,7 +64,9 @@ def test_runs_once_and_again_when_the_source_changes(root: Path) -> None:
     assert any(str(Path(sys.executable).parent) in line for line in lines)  # the stage found this interpreter
     assert dvc.locked("paper@demo", root) == first.md5
     assert dvc.reproduce("paper@demo", root, say=lines.append) == dvc.Version(first.md5, ran=False)
+    assert dvc.changes("paper@demo", root) == ""
     (root / "source.txt").write_text("two")
+    assert dvc.changes("paper@demo", root) == "source.txt: modified"
     second = dvc.reproduce("paper@demo", root, say=lines.append)
     assert second.ran and second.md5 != first.md5
     assert ran(root) == ["demo", "demo"]

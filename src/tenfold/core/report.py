@@ -6,6 +6,7 @@ The page carries a content policy that forbids scripts and every outside address
 
 import html
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -70,7 +71,12 @@ def render(page: Page) -> str:
         "Cost": page.cost,
         "Provenance": page.provenance,
     }
-    anchors = {name: name.lower().replace(" ", "-") for name in parts}
+    return shell(page.title, page.subtitle, parts)
+
+
+def shell(title: str, subtitle: str, parts: Mapping[str, Content]) -> str:
+    """A self-contained page of named parts with a table of contents; an empty part says that there is nothing."""
+    anchors = {name: re.sub("[^a-z0-9]+", "-", name.lower()) for name in parts}
     links = join(*(markup('<li><a href="#{}">{}</a></li>', anchors[name], name) for name in parts))
     sections = join(
         *(
@@ -83,7 +89,7 @@ def render(page: Page) -> str:
             for name, body in parts.items()
         )
     )
-    return markup(_PAGE, title=page.title, subtitle=page.subtitle, style=Html(CSS), links=links, sections=sections)
+    return markup(_PAGE, title=title, subtitle=subtitle, style=Html(CSS), links=links, sections=sections)
 
 
 def markup(template: str, *values: Content, **named: Content) -> Html:

@@ -41,13 +41,6 @@ class FileEntry(TypedDict):
     bytes: int
 
 
-class Upstream(TypedDict):
-    """Which output of an upstream asset was used."""
-
-    key: str
-    digest: str
-
-
 @dataclass(frozen=True)
 class Pointer:
     """Which key of an asset counts now for a partition, and that output's digest."""
@@ -69,7 +62,10 @@ class Working:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What was made, from what, by what. `files` maps relative paths to sha256 and size; `code` is a sha256."""
+    """What was made, from what, by what.
+
+    `files`: relative path -> sha256 and size. `upstream`: asset -> {key, digest} of the output used. `code`: a sha256.
+    """
 
     paper: str
     asset: str
@@ -77,7 +73,7 @@ class Manifest:
     key: str
     digest: str
     files: dict[str, FileEntry]
-    upstream: dict[str, Upstream] = field(default_factory=dict)
+    upstream: dict[str, dict[str, str]] = field(default_factory=dict)
     block: dict[str, Any] = field(default_factory=dict)
     overrides: dict[str, Any] = field(default_factory=dict)
     code: str = ""
@@ -184,7 +180,6 @@ class Store:
                     return None
 
     def _verify(self, folder: Path, paper: str, asset: str, key: str) -> Manifest | None:
-        self._verified.pop(folder, None)
         try:
             manifest = Manifest.read(folder / MANIFEST)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
@@ -253,7 +248,7 @@ class Store:
         working: Working,
         *,
         partition: str,
-        upstream: Mapping[str, Upstream],
+        upstream: Mapping[str, Mapping[str, str]],
         block: Mapping[str, Any],
         overrides: Mapping[str, Any],
         code: str,
@@ -454,7 +449,9 @@ def _move(source: Path, target: Path) -> None:
                 "Put `work` and `store` on one disk."
             ) from error
         raise
-    atomic.sync(target.parent)
+    # Every folder on the way may be new: up to home, each name must be on the disk.
+    for folder in target.parents[:4]:
+        atomic.sync(folder)
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -9,8 +9,8 @@ CHUNK_BYTES = 64 << 20
 def nearest(patches: Tensor, bank: Tensor, squares: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Exact distance `(pixels,)` to the nearest row of the bank, and that row's index.
 
-    patches `(pixels, channels)`, bank `(size, channels)`, float32; `squares` are the bank's squared row lengths, if known. One matrix product
-    and a minimum a chunk; the winner's distance is then taken directly, free of the cancellation in `|x|^2 - 2 x.c + |c|^2`.
+    patches `(pixels, channels)`, bank `(size, channels)`, float32; `squares` are the bank's squared row lengths, if known. One matrix
+    product and a minimum a chunk; the winner's distance is then taken directly, free of the cancellation in `|x|^2 - 2 x.c + |c|^2`.
     """
     squares = bank.square().sum(1) if squares is None else squares
     rows = max(1, CHUNK_BYTES // (4 * len(bank)))

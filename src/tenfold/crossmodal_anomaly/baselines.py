@@ -95,8 +95,9 @@ def run(features: Path, block: config.Baselines, out: Path, progress: Progress) 
         records.append({"variant": variant.name, "seed": seed, **json.loads(path.with_suffix(".json").read_text())})
         progress.advance()
     atomic.write_json(out / "baselines.json", {"grid": block.grid, "reweight": block.reweight, "banks": records})
-    rows = [[r["variant"] or "full", r["seed"], r["parts"], r["patches"], r["kept"], *(round(r["bytes"][m] / 1e6, 3) for m in METHODS)] for r in records]
-    columns = ["variant", "seed", "parts", "patches", "kept", *(f"{method} MB" for method in METHODS)]
+    counts = ["seed", "parts", "patches", "kept"]
+    rows = [[r["variant"] or "full", *(r[name] for name in counts), *(round(r["bytes"][m] / 1e6, 3) for m in METHODS)] for r in records]
+    columns = ["variant", *counts, *(f"{method} MB" for method in METHODS)]
     return Made(notes=[Note("Memory banks", "table", {"columns": columns, "rows": rows})], facts={"banks": records})
 
 
@@ -109,7 +110,7 @@ def load(folder: Path, variant: str = "", seed: int = 0) -> Bank:
     """The baselines of one variant and seed from a folder that `run` made; UsageError if it made none such."""
     path = bank_path(folder, variant, seed)
     if not path.is_file():
-        raise UsageError(f"{folder} has no baselines for variant `{variant or 'full'}` and seed {seed}; see its baselines.json for those it has")
+        raise UsageError(f"{folder} has no baselines of variant `{variant or 'full'}`, seed {seed}; its baselines.json names those it has")
     head = json.loads((folder / "baselines.json").read_text())
     return Bank(head["grid"], head["reweight"], safetensors.torch.load_file(path))
 
@@ -130,14 +131,16 @@ def _make(folder: FeatureFolder, ids: Sequence[str], block: config.Baselines, se
         "patches3d": lambda f2, f3: f3,
         "joint": lambda f2, f3: torch.cat([f2, f3], dim=1),
     }
-    narrow = {name: _projection(width, block.projection, seed, name) for name, width in (("patches2d", width2), ("patches3d", width3), ("joint", width2 + width3))}
+    widths = {"patches2d": width2, "patches3d": width3, "joint": width2 + width3}
+    narrow = {name: _projection(width, block.projection, seed, name) for name, width in widths.items()}
     projected: dict[str, list[Tensor]] = {name: [] for name in views}
     starts = [0]
     for part in ids:
         f2, f3 = patches(part)
         sums.add(torch.cat([f2, f3], dim=1))
         for name, view in views.items():
-            projected[name].append(view(f2, f3) if narrow[name] is None else view(f2, f3) @ narrow[name])
+            matrix = narrow[name]
+            projected[name].append(view(f2, f3) if matrix is None else view(f2, f3) @ matrix)
         starts.append(starts[-1] + len(f2))
     if starts[-1] == 0:
         raise UsageError(f"{folder.path}: no training part has a pixel; a memory bank needs good parts in the split `train`")

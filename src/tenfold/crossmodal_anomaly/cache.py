@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tenfold.core import tables
 from tenfold.core.shards import ShardReader
-from tenfold.crossmodal_anomaly.operators import PartFeatures
+from tenfold.crossmodal_anomaly.operators import Operators, PartFeatures, operators
 from tenfold.crossmodal_anomaly.packing import unpack
 
 Norm = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -21,12 +21,14 @@ class FeatureFolder:
         path, info: the folder, and the content of its `features.json`.
         train, validation, test: ids of each split, sorted.
         unit: the partition's unit, the first part of every id.
+        grid, size: sides (px) of the map on which features meet, and of the prepared images.
         depths: extractor depths at hand, the unpruned one first.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.info = json.loads((path / "features.json").read_text())
+        self.grid, self.size = int(self.info["grid"]), int(self.info["size"])
         self.depths: list[int] = [self.info["depth"], *self.info["pruned"]]
         rows = tables.read(path / "parts.parquet").select(["id", "split"]).to_pylist()
         splits = {split: sorted(row["id"] for row in rows if row["split"] == split) for split in ("train", "validation", "test")}
@@ -38,6 +40,10 @@ class FeatureFolder:
     def part(self, part: str) -> PartFeatures:
         """Tokens of one part at all depths, float32; KeyError for an id that is not there."""
         return unpack(self._parts.get(part), self.info)
+
+    def operators(self, part: PartFeatures, grid: int = 0) -> Operators:
+        """What makes dense features of a part's tokens on a grid of side `grid` px (0: the features' own)."""
+        return operators(part, grid or self.grid)
 
     def norm(self, depth: int = 0) -> Norm:
         """mean2d, std2d, mean3d, std3d `(channels,)` at a depth (0: unpruned); zeros and ones where the recipe does not standardise."""

@@ -17,11 +17,10 @@ import tifffile
 from numpy.typing import NDArray
 
 from tenfold.core.errors import BadData
-
-from .config import Dataset
-from .images import MAX_PIXELS, Unreadable, read_depth, read_rgb
-from .mvtec import Candidate, Found, find
-from .samples import file_bytes, xyz_scale
+from tenfold.crossmodal_anomaly.config import Dataset
+from tenfold.crossmodal_anomaly.images import MAX_PIXELS, Unreadable, read_depth, read_rgb
+from tenfold.crossmodal_anomaly.mvtec import Candidate, Found, find
+from tenfold.crossmodal_anomaly.samples import file_bytes, xyz_scale
 
 DEPTH_SUFFIXES = (".png", ".npy")
 CLOUD_SUFFIXES = (".ply", ".pcd")

@@ -12,7 +12,7 @@ import numpy as np
 
 from tenfold.crossmodal_anomaly.aupro import Counts, Float, Float32, Int, Maps, Truth
 
-POINTS = 256
+POINTS = 128
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,15 @@ def aupro_draws(curves: PartCurves, times: Int, members: Sequence[int], limit: f
     zero, one = np.zeros((len(c), 1)), np.ones((len(c), 1))
     x = np.concatenate([zero, fpr, np.maximum(one * limit, fpr[:, -1:])], axis=1)
     y = np.concatenate([zero, pro, pro[:, -1:]], axis=1)
-    x0, x1, y0, y1 = x[:, :-1], x[:, 1:], y[:, :-1], y[:, 1:]
-    width = np.maximum(x1 - x0, 1e-300)
-    right = np.clip(limit, x0, x1)
-    y_right = y0 + (y1 - y0) * (right - x0) / width
-    return np.asarray(((right - x0) * (y0 + y_right) / 2.0).sum(1) / limit, np.float64)
+    trapezoids = np.cumsum(np.diff(x, axis=1) * (y[:, 1:] + y[:, :-1]), axis=1) / 2.0
+    # the last point at or before the limit; the segment behind it is cut by linear interpolation
+    last = np.maximum((x <= limit).sum(1, keepdims=True) - 1, 0)
+    behind = np.minimum(last + 1, x.shape[1] - 1)
+    (x0, x1), (y0, y1) = ([np.take_along_axis(v, i, 1)[:, 0] for i in (last, behind)] for v in (x, y))
+    done = np.where(last[:, 0] > 0, np.take_along_axis(trapezoids, np.maximum(last - 1, 0), 1)[:, 0], 0.0)
+    slope = (y1 - y0) / np.maximum(x1 - x0, np.finfo(np.float64).tiny)
+    rest = limit - x0
+    return np.asarray((done + rest * (y0 + slope * rest / 2.0)) / limit, np.float64)
 
 
 def auroc_draws(labels: Int, scores: Float, times: Int, members: Sequence[int]) -> Float:

@@ -20,10 +20,9 @@ from PIL import Image
 
 from tenfold.core.errors import UsageError
 from tenfold.core.progress import Progress
-
-from .config import Make
-from .render import Part, focal_px, photograph
-from .shapes import CATEGORIES, DEFECTS, FIELD_M, surface
+from tenfold.crossmodal_anomaly.config import Make
+from tenfold.crossmodal_anomaly.render import Part, focal_px, photograph
+from tenfold.crossmodal_anomaly.shapes import CATEGORIES, DEFECTS, FIELD_M, surface
 
 _WORTH_A_POOL = 24
 _ATTEMPTS = 20
@@ -48,9 +47,11 @@ def make(make: Make, units: Sequence[str], folder: Path, progress: Progress) -> 
 
     Uses one process a core. Raises UsageError for a category that does not exist or numbers that give no dataset.
     """
-    for unit in units:
-        if unit not in CATEGORIES:
-            raise UsageError(f"the demo makes {' and '.join(sorted(CATEGORIES))}, not {unit!r}. Correct `units` in params.yaml.")
+    wrong = [unit for unit in units if unit not in CATEGORIES]
+    if wrong or not units:
+        raise UsageError(
+            f"the demo makes {' and '.join(sorted(CATEGORIES))}, not {wrong[0] if wrong else 'nothing'}. Correct `units` in params.yaml."
+        )
     if make.train < 1 or min(make.validation, make.good, make.per_defect) < 0 or make.side < 64 or make.difficulty <= 0:
         raise UsageError("make: train must be 1 or more, the other counts 0 or more, side 64 px or more, difficulty over 0.")
     jobs = [(folder, unit, split, defect, index, make) for unit in units for split, defect, index in _parts(make)]

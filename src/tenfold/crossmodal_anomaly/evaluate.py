@@ -10,7 +10,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from tenfold.crossmodal_anomaly import aupro, claims, config, curves, efficiency
 from tenfold.crossmodal_anomaly import baselines as rivals
 from tenfold.crossmodal_anomaly.cache import FeatureFolder
 from tenfold.crossmodal_anomaly.efficiency import Network, Rival
+from tenfold.crossmodal_anomaly.extractors import Extractors, load_extractors
 from tenfold.crossmodal_anomaly.maps import Combine, MapOptions
 from tenfold.crossmodal_anomaly.metrics import Subject
 from tenfold.crossmodal_anomaly.operators import operators
@@ -158,6 +159,7 @@ def run(
         "headline": headline,
         "best_bank": best.job.subject.method if best else "",
         "options": {**asdict(block), "size": size, "grid": grid},
+        "left_out": [id for id, used in zip(parts.ids, parts.truth.used, strict=True) if not used],
         "threads": torch.get_num_threads(),
         "seconds": round(time.monotonic() - started, 2),
         "peak_rss_bytes": efficiency.peak_rss(),
@@ -426,5 +428,15 @@ def _extraction(
     for net in nets:
         if (not net.variant.name or net.variant.depth) and net.variant.name not in {name for name, _ in depths}:
             depths[net.variant.name, net.seed] = net.variant.depth
-    loaded = {key: predictor_folder.extractors(model / "predictor", depth) for key, depth in depths.items()}
+    loaded = {key: extractors_of(model / "predictor", depth) for key, depth in depths.items()}
     return efficiency.extraction_rows(identity, ids, ShardReader(prepared / "parts"), loaded, repeats)
+
+
+def extractors_of(predictor: Path, depth: int) -> Extractors:
+    """The extractors of a served model, cut at a pruned depth and no deeper (0: whole), and giving no other depth beside it."""
+    block = predictor_folder.read(predictor)[0].features
+    if depth:
+        # hand-made geometry features have no layers to prune
+        geometry = block.depth_3d if block.extractor_3d == "fpfh_covariance" else depth
+        block = replace(block, depth_2d=depth, depth_3d=geometry)
+    return load_extractors(replace(block, pruned=[]), predictor / "extractor")

@@ -15,11 +15,11 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from .config import Dataset
-from .convert import write_part
-from .images import Unreadable, read_depth
-from .mvtec import Candidate, Found, folders
-from .samples import file_bytes
+from tenfold.crossmodal_anomaly.config import Dataset
+from tenfold.crossmodal_anomaly.convert import write_part
+from tenfold.crossmodal_anomaly.images import Unreadable, read_depth
+from tenfold.crossmodal_anomaly.mvtec import Candidate, Found, folders
+from tenfold.crossmodal_anomaly.samples import file_bytes
 
 SPLITS = {"train": "train", "val": "validation", "test_public": "test"}
 KINDS = ("bumps", "dents", "colors", "normals")

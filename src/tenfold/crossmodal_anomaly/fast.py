@@ -5,13 +5,15 @@ on some thousand tokens instead of on every pixel; its bias is added after the o
 operators, so background costs nothing.
 """
 
+from typing import TypeAlias
+
 import torch
 from scipy import sparse
 from torch import Tensor, nn
 
 from tenfold.crossmodal_anomaly.model import CrossModal, chord
 
-Operator = sparse.csr_array | Tensor
+Operator: TypeAlias = sparse.csr_array | Tensor
 
 
 def distances_fast(model: CrossModal, tokens2d: Tensor, tokens3d: Tensor, interpolate: Operator, spread: Operator) -> tuple[Tensor, Tensor]:

@@ -13,16 +13,19 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from tenfold.core import atomic, tables
+from tenfold.core.errors import BadData
 from tenfold.core.progress import Progress
 from tenfold.core.shards import ShardReader, ShardWriter
 from tenfold.core.stage import Made, Note
 from tenfold.crossmodal_anomaly import config
 from tenfold.crossmodal_anomaly.extractors import Extractors, load_extractors
 from tenfold.crossmodal_anomaly.operators import PartFeatures, dense, operators
-from tenfold.crossmodal_anomaly.packing import pack, unpack
+from tenfold.crossmodal_anomaly.packing import Arrays, pack, unpack
+from tenfold.crossmodal_anomaly.workers import ordered
 
 PARTS = pa.schema({"id": pa.string(), "split": pa.string(), "defect": pa.string(), "label": pa.int64(), "n_valid": pa.int64()})
 NORMS = ("mean2d", "std2d", "mean3d", "std3d")
+SHARD_BYTES = 16 << 20  # what a kill may cost
 LEAST_SPREAD = 1e-6  # a channel that varies less than this share of its mean square is constant: it is not scaled
 
 
@@ -44,12 +47,11 @@ def run(
     rows = {row["id"]: row for row in table.select(PARTS.names).to_pylist()}
     extractors = load(block, weights)
     source = ShardReader(prepared / "parts")
-    with ShardWriter(out / "parts") as writer:
+    with ShardWriter(out / "parts", SHARD_BYTES) as writer:
         todo = [id for id in source.ids if id not in writer.done]
         progress.stage("features", total=len(source), done=len(source) - len(todo))
-        for id in todo:
-            scan = source.get(id, ["rgb", "xyz", "valid"])
-            writer.add(id, pack(extractors.extract(scan["rgb"], scan["xyz"], scan["valid"].astype(bool)), id))
+        for id, arrays in ordered(lambda id: _arrays(id, source, extractors), todo):
+            writer.add(id, arrays)
             progress.advance()
     parts = ShardReader(out / "parts")
     info = _info(block, extractors, unpack(parts.get(parts.ids[0]), _head(block)))
@@ -78,7 +80,7 @@ def channel_norms(parts: Iterator[PartFeatures], info: dict[str, Any], progress:
         progress.stage("channel norms")
         for part in parts:
             made = operators(part)
-            pixels = len(made.mask[made.mask])
+            pixels = int(np.count_nonzero(made.mask))
             for depth in depths:
                 for k, rows in enumerate(dense(part, depth, made)):
                     _merge(means[k, depth], squares[k, depth], count, rows)
@@ -92,6 +94,15 @@ def channel_norms(parts: Iterator[PartFeatures], info: dict[str, Any], progress:
         norms[NORMS[2 * k] + suffix] = means[k, depth].astype(np.float32)
         norms[NORMS[2 * k + 1] + suffix] = spread.astype(np.float32)
     return norms
+
+
+def _arrays(id: str, source: ShardReader, extractors: Extractors) -> Arrays:
+    scan = source.get(id, ["rgb", "xyz", "valid"])
+    try:
+        part = extractors.extract(scan["rgb"], scan["xyz"], scan["valid"].astype(bool))
+    except BadData as error:
+        raise BadData(f"{id}: {error}") from error
+    return pack(part, id)
 
 
 def _merge(mean: NDArray[np.float64], square: NDArray[np.float64], count: int, rows: NDArray[np.float32]) -> None:

@@ -27,7 +27,7 @@ def parse(name: str, where: str = "model.variants") -> Variant:
     for part in name.split(",") if name else []:
         key, _, text = part.partition("=")
         if key not in numbers or not text.isdecimal() or int(text) == 0 or numbers[key]:
-            raise UsageError(f"{where}: `{name}` is no variant; write `shots=10`, `depth=8` or `shots=10,depth=8`, each with a number above 0")
+            raise UsageError(f"{where}: `{name}` is no variant; write `shots=10`, `depth=8` or `shots=10,depth=8` (numbers above 0)")
         numbers[key] = int(text)
     return Variant(name, **numbers)
 

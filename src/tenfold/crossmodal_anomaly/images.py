@@ -20,6 +20,8 @@ GT_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
 # Far beyond any scanner; a file that claims more is a mistake or an attack on the memory.
 MAX_PIXELS = 32_000_000
 MAX_FILE_BYTES = 1 << 30
+# Pillow would otherwise try every format it knows, whatever the file's name says.
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error, zlib.error, EOFError, RuntimeError)
 
@@ -129,7 +131,7 @@ def _npy_shape(data: bytes) -> tuple[int, ...]:
 def _open(data: bytes) -> Image.Image:
     """Header only: the size is judged before a pixel is decoded."""
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except (*_DECODER_ERRORS, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise Unreadable("unreadable_image", _words(error)) from error
     _refuse_giants(*image.size)

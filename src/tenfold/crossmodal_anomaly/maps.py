@@ -70,7 +70,8 @@ def upsample(grid: Array, mask: Mask, size: int) -> Array:
     if grid.shape == (size, size):
         return grid
     rows, columns = _bilinear(grid.shape[0], size), _bilinear(grid.shape[1], size)
-    return (rows @ grid @ columns.T) * mask[_nearest(mask.shape[0], size)][:, _nearest(mask.shape[1], size)]
+    near = mask[_nearest(mask.shape[0], size)][:, _nearest(mask.shape[1], size)]
+    return np.asarray((rows @ grid @ columns.T) * near, np.float32)
 
 
 def smooth(image: Array) -> Array:

@@ -118,7 +118,7 @@ def measure(
     p_auroc_counts: Counts | None = None,
     threshold: float | None = None,
 ) -> Measured:
-    """All quality rows of one method: slice `all` and every defect kind.
+    """All quality rows of one method: slice `all` and every defect kind. A variant's intervals stand at `all` only.
 
     Args:
         labels, scores: (n,) of the test parts, in the order of `truth`.
@@ -133,7 +133,8 @@ def measure(
         members = truth.members(kind)
         y, s, n = labels[members], scores[members], len(members)
         value = auroc(y, s)
-        lo, hi = curves.interval(curves.auroc_draws(labels, scores, times, members), value)
+        wanted = kind == "all" or not subject.variant
+        lo, hi = curves.interval(curves.auroc_draws(labels, scores, times, members), value) if wanted else (None, None)
         rows.append(subject.row("i_auroc", value, n, kind=kind, lo=lo, hi=hi, reason=TOO_FEW))
         rows.append(subject.row("best_f1", best_f1(y, s), n, kind=kind, reason=TOO_FEW))
         if threshold is not None:
@@ -148,7 +149,7 @@ def measure(
         for x in LIMITS:
             lo = hi = None
             exact = pixel.aupro[x]
-            if x == limit and exact is not None:
+            if x == limit and exact is not None and wanted:
                 draws = curves.aupro_draws(by_part, times, used, x)
                 binned = float(curves.aupro_draws(by_part, np.ones((1, len(truth)), np.int64), used, x)[0])
                 lo, hi = curves.interval(draws, exact, binned)

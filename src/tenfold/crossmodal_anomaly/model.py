@@ -62,7 +62,7 @@ class CrossModal(nn.Module):
         return cosine(self.m23(z2), z3), cosine(self.m32(z3), z2)
 
     def loss(self, f2: Tensor, f3: Tensor) -> dict[str, Tensor]:
-        """`loss`, which is `mean(1 - cos)` of both directions added, over the given pixels, and the mean cosines `cosine_2to3`, `cosine_3to2`."""
+        """`loss`: `mean(1 - cos)` over the given pixels, both directions added; and the mean cosines `cosine_2to3`, `cosine_3to2`."""
         return losses(*self.cosines(*self.normalise(f2, f3)))
 
     def distances(self, f2: Tensor, f3: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .images import GT_SUFFIXES, RGB_SUFFIXES, XYZ_SUFFIXES
+from tenfold.crossmodal_anomaly.images import GT_SUFFIXES, RGB_SUFFIXES, XYZ_SUFFIXES
 
 SPLITS = ("train", "validation", "test")
 

@@ -26,7 +26,13 @@ class PixelCache:
     """
 
     def __init__(
-        self, folder: FeatureFolder, ids: Sequence[str], depth: int, network: CrossModal, budget: int = CACHE_BYTES, compact: bool | None = None
+        self,
+        folder: FeatureFolder,
+        ids: Sequence[str],
+        depth: int,
+        network: CrossModal,
+        budget: int = CACHE_BYTES,
+        compact: bool | None = None,
     ) -> None:
         self.ids = list(ids)
         self._folder, self._depth, self._network, self._left = folder, depth, network, budget

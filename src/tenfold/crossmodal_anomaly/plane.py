@@ -1,4 +1,4 @@
-"""The table under the part: a plane fitted to the image border by RANSAC (CFM, supplementary; procedure of BTF)."""
+"""The table under the part: a plane fitted to the image border by RANSAC (CFM, supplementary)."""
 
 from dataclasses import dataclass
 
@@ -65,8 +65,6 @@ def _refine(points: Floats, normal: Floats, offset: float, threshold: float, mid
             break
         normals, offsets = _least_squares(points[inside][None])
         again = np.abs(points @ normals[0] + offsets[0]) < threshold
-        if np.count_nonzero(again) < np.count_nonzero(inside):
-            break
         normal, offset, settled, inside = normals[0], float(offsets[0]), np.array_equal(again, inside), again
         if settled:
             break

@@ -1,13 +1,11 @@
-"""Scans to training size: background plane removed, clutter dropped, squared, resized (CFM, supplementary; section by section as in BTF).
+"""Scans to training size: background plane removed, clutter dropped, squared, resized (CFM, supplementary).
 
 The user's files are read, compared with the table's sha256, and never written to.
 """
 
 import hashlib
 import json
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +23,9 @@ from tenfold.crossmodal_anomaly import config, images
 from tenfold.crossmodal_anomaly.dbscan import dbscan
 from tenfold.crossmodal_anomaly.plane import Plane, border, fit_plane
 from tenfold.crossmodal_anomaly.resize import Square, bicubic, nearest, pad, square_of
+from tenfold.crossmodal_anomaly.workers import ordered
 
-WORKERS = 2
+SHARD_BYTES = 16 << 20  # what a kill may cost: some twenty parts
 SHOWN = 5
 IDENTITY = {"id": pa.string(), "unit": pa.string(), "split": pa.string(), "label": pa.int64(), "defect": pa.string()}
 PREP = pa.schema({
@@ -97,10 +96,10 @@ def run(dataset: Path, files: Path, block: config.Prepared, out: Path, progress:
     rows = tables.read(dataset / "samples.parquet").select([*IDENTITY, *_paths("rgb"), *_paths("xyz"), *_paths("gt")]).to_pylist()
     rows.sort(key=lambda row: str(row["id"]))
     quarantined: list[dict[str, Any]] = []
-    with ShardWriter(out / "parts") as writer:
+    with ShardWriter(out / "parts", SHARD_BYTES) as writer:
         todo = [row for row in rows if row["id"] not in writer.done]
         progress.stage("prepare", total=len(rows), done=len(rows) - len(todo))
-        for row, (arrays, facts) in _ordered(lambda row: _part(row, files, block, xyz_scale), todo):
+        for row, (arrays, facts) in ordered(lambda row: _part(row, files, block, xyz_scale), todo):
             if facts["n_valid"] < block.min_points:
                 detail = f"{facts['n_valid']} points are left, fewer than min_points = {block.min_points}. {facts['warnings']}".strip()
                 quarantined.append({**{name: row[name] for name in IDENTITY}, "reason": "too few points", "detail": detail})
@@ -224,19 +223,3 @@ def _verified(row: dict[str, Any], modality: str, files: Path) -> bytes:
         change = f"its sha256 is {found[:16]}..., was {row[sha][:16]}..."
         raise Corrupt(f"{files / row[path]} is not the file the dataset was made from: {change}. Make the dataset again.")
     return content
-
-
-def _ordered(work: Callable[[dict[str, Any]], Any], items: Iterable[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Any]]:
-    """Items with their results, in order, a few of them at work at a time."""
-    waiting: deque[tuple[dict[str, Any], Future[Any]]] = deque()
-    with ThreadPoolExecutor(WORKERS) as pool:
-        try:
-            for item in items:
-                waiting.append((item, pool.submit(work, item)))
-                if len(waiting) > WORKERS:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            for first, future in waiting:
-                yield first, future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)

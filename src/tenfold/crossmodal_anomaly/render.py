@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-from .shapes import CELLS, STEP_M, Array, Surface
+from tenfold.crossmodal_anomaly.shapes import CELLS, STEP_M, Array, Surface
 
 DISTANCE_M = 0.30
 WHITE_NOISE_M, SLOW_NOISE_M = 0.06e-3, 0.04e-3

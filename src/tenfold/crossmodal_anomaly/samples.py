@@ -9,10 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from tenfold.core import tables
-
-from .config import Dataset
-from .images import MAX_FILE_BYTES, Unreadable, read_gt, read_rgb, read_xyz
-from .mvtec import Candidate
+from tenfold.crossmodal_anomaly.config import Dataset
+from tenfold.crossmodal_anomaly.images import MAX_FILE_BYTES, Unreadable, read_gt, read_rgb, read_xyz
+from tenfold.crossmodal_anomaly.mvtec import Candidate
 
 MODALITIES = ("rgb", "xyz", "gt")
 EXTRA = {
@@ -115,7 +114,7 @@ def _read(root: Path, candidate: Candidate, block: Dataset, scale: float, done: 
 
 def _judge_mask(candidate: Candidate, marked: bool, done: Examined) -> None:
     if marked and candidate.defect == "good":
-        done.error = f"{candidate.id}: {done.row['gt_path']} marks a defect, but the part stands in `good`. Move the part or empty the mask."
+        done.error = f"{candidate.id}: {done.row['gt_path']} marks a defect, but the part is in `good`. Move it or empty the mask."
     elif not marked and candidate.defect != "good":
         done.warnings.append("gt is empty: counts for image metrics, not for region metrics")
 

@@ -52,8 +52,10 @@ def score_network(
     made = made or operators(part)
     d2, d3 = network_distances(network, part, depth, made)
     size = part.valid.shape[0]
-    images = {how: maps.render(maps.combine(d2, d3, how), made.mask, options, size) for how in combines or (options.combine,)}
-    return Scored(dict(images), {how: maps.image_score(image, options.score_norm) for how, image in images.items()})
+    images: dict[str, Array] = {
+        how: maps.render(maps.combine(d2, d3, how), made.mask, options, size) for how in combines or (options.combine,)
+    }
+    return Scored(images, {how: maps.image_score(image, options.score_norm) for how, image in images.items()})
 
 
 def score_bank(

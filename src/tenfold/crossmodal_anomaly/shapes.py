@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from .config import Make
+from tenfold.crossmodal_anomaly.config import Make
 
 Array = NDArray[np.float32]
 
 STEP_M = 0.45e-3
 CELLS = 360
-FIELD_M = {"biscuit": 0.115, "peg": 0.105}
+FIELD_M = {"biscuit": 0.115, "peg": 0.100}
 DEFECTS = ("bump", "dent", "hole", "mismatch", "stain")
 _AXIS = ((np.arange(CELLS) - (CELLS - 1) / 2) * STEP_M).astype(np.float32)
 
@@ -242,7 +242,7 @@ def _damage(
             height[rows, columns] += depth * kernel
             mask[rows, columns] |= kernel > 0.15
         elif defect == "stain":
-            ragged = d + 0.13 * noise(rng, (6.0e-3, 6.0e-3, 0.0))[0][rows, columns]
+            ragged = d + 0.13 * np.clip(noise(rng, (6.0e-3, 6.0e-3, 0.0))[0][rows, columns], -1.5, 1.5)
             cover = np.clip((1 - ragged) / 0.25, 0, 1)
             contrast = rng.uniform(0.45, 0.80) / make.difficulty
             tint = np.array(_STAINS[int(rng.integers(len(_STAINS)))], np.float32)

@@ -28,18 +28,20 @@ from tenfold.core.journal import Journal, NetworkJournal
 from tenfold.core.progress import Progress
 from tenfold.core.stage import Made, Note
 from tenfold.crossmodal_anomaly import config, fewshot, maps, predictor_folder, scoring
-from tenfold.crossmodal_anomaly.pixels import PixelCache
 from tenfold.crossmodal_anomaly.cache import FeatureFolder
 from tenfold.crossmodal_anomaly.fewshot import Variant
 from tenfold.crossmodal_anomaly.maps import MapOptions
 from tenfold.crossmodal_anomaly.model import CrossModal, losses
+from tenfold.crossmodal_anomaly.pixels import PixelCache
 
 
-def run(features: Path, block: config.Model, out: Path, scratch: Path, progress: Progress, journal: Journal) -> Made:
-    """Train, calibrate and store all networks; finished ones of an earlier attempt in `out` are kept, a half-trained one in `scratch` goes on.
+def run(
+    features: Path, block: config.Model, out: Path, scratch: Path, progress: Progress, journal: Journal, serving: predictor_folder.Serving
+) -> Made:
+    """Train, calibrate and store all networks, and the predictor, which needs `serving` to start from a raw scan.
 
-    Raises BadData if there is no training part or a loss is not finite (naming the parts), UsageError for a variant the features
-    do not have, Stopped on SIGTERM.
+    Finished networks of an earlier attempt in `out` are kept, a half-trained one in `scratch` goes on. Raises BadData if there is no
+    training part or a loss is not finite (naming the parts), UsageError for a variant the features do not have, Stopped on SIGTERM.
     """
     seeding.deterministic()
     folder = FeatureFolder(features)
@@ -56,7 +58,10 @@ def run(features: Path, block: config.Model, out: Path, scratch: Path, progress:
         progress.advance()
     shared = {"kind": block.mapper, "maps": asdict(map_options(block)), "unit": folder.unit, "networks": records}
     atomic.write_json(out / "model.json", shared)
-    predictor_folder.write(features, out, block, out / "predictor")
+    first = block.seeds[0]
+    predictor_folder.write(
+        out / "predictor", folder.unit, load_network(out, "", first), load_calibration(out, "", first), map_options(block), serving
+    )
     return _made(out, records, block)
 
 
@@ -68,7 +73,7 @@ def jobs(block: config.Model, folder: FeatureFolder) -> list[tuple[Variant, int]
     variants = [fewshot.parse(name) for name in block.variants]
     for variant in variants:
         if variant.depth and variant.depth not in folder.depths:
-            raise UsageError(f"model.variants: `{variant.name}` asks for a depth that the features lack; features.pruned gives {folder.depths}")
+            raise UsageError(f"model.variants: `{variant.name}` asks for a depth that the features lack; they have {folder.depths}")
     return full + [(variant, seed) for variant in variants for seed in block.variant_seeds]
 
 
@@ -99,7 +104,8 @@ def read_network(path: Path) -> CrossModal:
     layers = sum(name.startswith("m23.") and name.endswith(".weight") for name in state)
     network = CrossModal(state["mean2d"].numel(), state["mean3d"].numel(), "standard" if layers == 3 else "deep")
     network.load_state_dict(state)
-    return network.eval().requires_grad_(False)
+    network.eval().requires_grad_(False)
+    return network
 
 
 def load_calibration(model: Path, variant: str = "", seed: int = 0) -> scoring.Calibration:
@@ -140,7 +146,7 @@ def _network(
         steps_limit=plan["steps_limit"],
         seed=seed,
         folder=scratch / variant.folder / f"seed{seed}",
-        validate=(lambda: _validation(network, held_out)) if folder.validation else None,
+        validate=(lambda: validation(network, held_out)) if folder.validation else None,
         validate_every=plan["validate_every"],
         checkpoint_every=block.checkpoint_every,
         on_epoch=watch.epoch,
@@ -156,8 +162,8 @@ def _network(
     calibration = _calibrate(folder, network, variant, block)
     # written last: its presence says that this network is complete
     atomic.write_json(made / "calibration.json", asdict(calibration))
-    final = {k: v for k, v in result.history[best - 1].items() if k != "epoch"}
-    diary.done({**final, "best_epoch": best, "image_threshold": calibration.image_threshold, "pixel_threshold": calibration.pixel_threshold})
+    thresholds = {"image_threshold": calibration.image_threshold, "pixel_threshold": calibration.pixel_threshold}
+    diary.done({**{name: value for name, value in result.history[best - 1].items() if name != "epoch"}, "best_epoch": best, **thresholds})
 
 
 def schedule(parts: int, shots: int, block: config.Model, few: bool) -> dict[str, int]:
@@ -187,7 +193,7 @@ class _Throughput:
         self.pixels, self._since = 0, time.perf_counter()
 
 
-def _validation(network: CrossModal, held_out: PixelCache) -> dict[str, float]:
+def validation(network: CrossModal, held_out: PixelCache) -> dict[str, float]:
     """Loss and cosines over all validation pixels, part by part."""
     total = torch.zeros(2, dtype=torch.float64)
     count = 0

@@ -81,7 +81,7 @@ def locked(stage: str, root: Path) -> str | None:
 
 
 def changes(stage: str, root: Path) -> str:
-    """What makes DVC run `stage` again, e.g. "params.yaml: paper.datasets.demo modified"; empty if nothing does. Runs nothing."""
+    """What makes DVC run `stage` again, e.g. "source.txt: modified"; empty if nothing does. Runs nothing."""
     code, lines, result = _child("status", stage, root, lambda line: None)
     if result is None:
         if code == _BUSY:

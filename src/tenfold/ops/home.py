@@ -3,12 +3,12 @@
 import hashlib
 import importlib.metadata
 import json
-import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from filelock import FileLock
 
+from tenfold.core import atomic
 from tenfold.ops.settings import Settings
 
 # one run at a time on the GPU, one DVC stage at a time; raise with `dagster instance concurrency set`
@@ -29,7 +29,7 @@ def ensure(settings: Settings) -> None:
         state = _dagster_state(settings)
         if _reads(marker) != state:
             _make_dagster(settings)
-            _write(marker, state)
+            atomic.write_text(marker, state)
 
 
 def ensure_mlflow(settings: Settings) -> None:
@@ -53,7 +53,7 @@ def ensure_mlflow(settings: Settings) -> None:
         from mlflow import MlflowClient
 
         MlflowClient(settings.mlflow_tracking_uri).search_experiments(max_results=1)
-        _write(marker, state)
+        atomic.write_text(marker, state)
 
 
 def _make_dagster(settings: Settings) -> None:
@@ -74,13 +74,11 @@ def _link(settings: Settings, repair: bool = False) -> bool:
         return True
     if not source.is_file():
         return link.is_file() or not link.is_symlink()
-    wanted = os.path.relpath(source, link.parent)
-    if link.is_symlink() and os.readlink(link) == wanted:
+    if link.is_symlink() and link.readlink() == source:
         return True
     if repair:
-        beside = link.with_name(f".dagster.yaml.{os.getpid()}")
-        beside.symlink_to(wanted)
-        os.replace(beside, link)
+        link.unlink(missing_ok=True)
+        link.symlink_to(source)
     return repair
 
 
@@ -96,12 +94,6 @@ def _digest(*parts: str) -> str:
 
 def _reads(marker: Path) -> str:
     try:
-        return marker.read_text().strip()
+        return marker.read_text()
     except FileNotFoundError:
         return ""
-
-
-def _write(marker: Path, state: str) -> None:
-    beside = marker.with_name(f"{marker.name}.{os.getpid()}")
-    beside.write_text(state + "\n")
-    os.replace(beside, marker)

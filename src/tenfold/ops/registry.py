@@ -26,6 +26,8 @@ __all__ = ["Champion", "Decision", "Registered", "champion", "champions", "decid
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 KEY = "tenfold.key"
+# imported by a library only when a file needs it
+_COMPANIONS = {"tifffile": "imagecodecs"}
 _NAME = re.compile(r"[a-z][a-z0-9_]*\.[A-Za-z0-9_.-]+")
 
 peek = registry_read.peek
@@ -83,11 +85,15 @@ def register(
         found = _version_of(mlflow_client, name, key)
         if found is not None:
             return Registered(name, found, key, new=False)
+    answer = predictors.load(paper, folder).predict(example, dict(params or {}))
+    tags = {**metadata, KEY: key}
+    with _talking(settings) as mlflow_client:
         experiment = mlflow_store.experiment(settings, mlflow_client, paper)
-        uri = _log(settings, paper, name, folder, example, run_id, experiment, {**metadata, KEY: key}, params)
-        import mlflow
-
-        made = mlflow.register_model(uri, name, tags={**metadata, KEY: key})
+        model_id = _log(settings, name, folder, example, answer, run_id, experiment, tags, params)
+        if not mlflow_client.search_registered_models(f"name = '{name}'"):
+            mlflow_client.create_registered_model(name)
+        # version and tag in one call: there is never a version whose key is unknown
+        made = mlflow_client.create_model_version(name, f"models:/{model_id}", run_id=run_id, tags=tags, model_id=model_id)
         return Registered(name, str(made.version), key, new=True)
 
 
@@ -120,8 +126,14 @@ def requirements(paper: str) -> list[str]:
     wanted = {"mlflow", "pandas"}
     for path in {**code.modules(predictors.module(paper)), **code.modules("tenfold.ops.serving")}.values():
         wanted |= _imported(path)
+    wanted |= {companion for package, companion in _COMPANIONS.items() if package in wanted}
     owners = importlib.metadata.packages_distributions()
-    names = {owner for package in wanted - sys.stdlib_module_names - {"tenfold"} for owner in owners.get(package, [])[:1]}
+    names = {
+        # several distributions may fill one package; the one of the same name is meant
+        package if package in owners[package] else owners[package][0]
+        for package in wanted - sys.stdlib_module_names - {"tenfold"}
+        if package in owners
+    }
     return sorted(f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in names)
 
 
@@ -139,23 +151,23 @@ def _imported(path: Path) -> set[str]:
 
 def _log(
     settings: Settings,
-    paper: str,
     name: str,
     folder: Path,
     example: "pd.DataFrame",
+    answer: "pd.DataFrame",
     run_id: str | None,
     experiment: str,
     metadata: Mapping[str, str],
     params: Mapping[str, Any] | None,
 ) -> str:
-    """Log the model; return its URI."""
+    """Log the model; return its id."""
     import sys
 
     import mlflow
     from mlflow.models import Model, infer_signature
 
     source = Path(__file__).resolve().parents[1]
-    answer = predictors.load(paper, folder).predict(example, dict(params or {}))
+    paper = name.partition(".")[0]
     blobs = [str(column) for column in example.columns if any(isinstance(value, bytes) for value in example[column])]
     # MLflow's model logging knows this process's tracking server and experiment only
     mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
@@ -179,7 +191,7 @@ def _log(
     finally:
         # trying the example put the model's own copy of the code first
         sys.path[:] = before
-    return str(info.model_uri)
+    return str(info.model_id)
 
 
 def _version_of(mlflow_client: "MlflowClient", name: str, key: str) -> str | None:

@@ -4,17 +4,14 @@ A request carries bytes: base64 text in JSON. Text is never taken for the path o
 """
 
 import base64
-import binascii
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mlflow
+import pandas as pd
 
 from tenfold.ops import predictors
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class PaperModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
@@ -25,7 +22,7 @@ class PaperModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         self._bytes = frozenset(context.model_config["bytes"])
         self._predictor = predictors.load(context.model_config["paper"], Path(context.artifacts["predictor"]))
 
-    def predict(self, context: Any, model_input: "pd.DataFrame", params: Mapping[str, Any] | None = None) -> "pd.DataFrame":
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """One row of plain columns for each row of the request."""
         frame = model_input.copy(deep=False)
         for name in self._bytes & set(frame.columns):
@@ -44,7 +41,7 @@ def as_bytes(value: object, column: str, row: int) -> bytes | None:
         raise ValueError(refused)
     try:
         return base64.b64decode(value, validate=True)
-    except binascii.Error:
+    except ValueError:
         raise ValueError(refused) from None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tenfold.core.errors import UsageError
@@ -34,10 +34,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TENFOLD_", env_ignore_empty=True, frozen=True, extra="ignore")
 
-    root: Path
-    home: Path
-    mlflow_tracking_uri: str
-    mlflow_artifacts: str
+    # filled by _defaults: each follows from the one before
+    root: Path = Path()
+    home: Path = Path()
+    mlflow_tracking_uri: str = Field(default="", repr=False)  # may hold a password
+    mlflow_artifacts: str = ""
     port: int = 3000
     mlflow_port: int = 5000
     webhook: str | None = None
@@ -106,7 +107,7 @@ class Settings(BaseSettings):
 def load() -> Settings:
     """Settings of this environment; raises UsageError naming the variable that is wrong."""
     try:
-        return Settings()  # type: ignore[call-arg]  # the validator above fills every field
+        return Settings()
     except ValidationError as error:
         wrong = "; ".join(f"TENFOLD_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']} (got {e['input']!r})" for e in error.errors())
         raise UsageError(f"Wrong settings in the environment: {wrong}") from None

@@ -103,6 +103,6 @@ def _lock(path: Path, flags: int) -> Spool | None:
 
 def _is(descriptor: int, path: Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+        return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False

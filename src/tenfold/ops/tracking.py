@@ -45,9 +45,7 @@ class Tracking:
         self.settings = settings
         self.say = say or _log.warning
 
-    def run(
-        self, paper: str, partition: str, key: str, *, tags: Mapping[str, object], params: Mapping[str, Mapping[str, object]]
-    ) -> "Run":
+    def run(self, paper: str, partition: str, key: str, *, tags: Mapping[str, object], params: Mapping[str, Mapping[str, object]]) -> "Run":
         """Open the run of the network `key` for training it; found by its tag, else made.
 
         `params` is {asset: {name: value}}. The run is closed by `finish`, or as a context manager: FAILED on an
@@ -98,7 +96,9 @@ class Tracking:
             "params": {f"{asset}.{name}": mlflow_store.text(v) for asset, block in params.items() for name, v in block.items()},
             "trains": trains,
         }
-        return Run(self, spool.open_for(self.settings.spool, f"{paper}-{key}"), header)
+        lists = {asset: block.get("seeds") for asset, block in params.items()}
+        seeds = {asset: int(given[0]) for asset, given in lists.items() if isinstance(given, list) and given}
+        return Run(self, spool.open_for(self.settings.spool, f"{paper}-{key}"), header, seeds)
 
 
 def replay(settings: Settings, say: Say | None = None) -> int:
@@ -109,10 +109,11 @@ def replay(settings: Settings, say: Say | None = None) -> int:
 class Run:
     """One MLflow run in the making. Every method returns at once, and none raises because of MLflow."""
 
-    def __init__(self, tracking: Tracking, journal: spool.Spool, header: spool.Entry) -> None:
+    def __init__(self, tracking: Tracking, journal: spool.Spool, header: spool.Entry, first_seeds: Mapping[str, int]) -> None:
         import mlflow  # noqa: F401  # in this thread: the sender must not import while a training imports
 
         self._tracking = tracking
+        self._first_seeds = first_seeds
         self._spool = journal
         self._sender = mlflow_store.Sender(tracking.settings, journal, tracking.say)
         self._wake, self._stop, self._tried = threading.Event(), threading.Event(), threading.Event()
@@ -142,9 +143,10 @@ class Run:
     def journal(self, asset: str = "model", first_seed: int | None = None) -> "RunJournal":
         """The diary for a training (`tenfold.core.journal.Journal`).
 
-        The network without variant of `first_seed` is shown on this run as well, so that its curves are live.
+        The network without variant of `first_seed` (default: the first of the asset's parameter `seeds`) is shown on
+        this run as well, so that its curves are live.
         """
-        return RunJournal(self, asset, first_seed)
+        return RunJournal(self, asset, self._first_seeds.get(asset) if first_seed is None else first_seed)
 
     def metrics(self, values: Mapping[str, float]) -> None:
         """Final numbers, e.g. {"aupro_30": 0.9, "aupro_30/bank_sum": 0.8}."""
@@ -268,5 +270,6 @@ def _numbers(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _outage(settings: Settings, error: Exception) -> str:
-    cause = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-    return f"MLflow at {mlflow_store.shown(settings.mlflow_tracking_uri)} does not take entries now ({cause}). Nothing is lost, work goes on."
+    cause = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+    where = mlflow_store.shown(settings.mlflow_tracking_uri)
+    return f"MLflow at {where} does not take entries now ({cause}). Nothing is lost, work goes on."
