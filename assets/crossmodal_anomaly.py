@@ -16,9 +16,19 @@ PREPARED = Step(PAPER, "prepared", "tenfold.crossmodal_anomaly.prepare", blocks.
 FEATURES = Step(PAPER, "features", "tenfold.crossmodal_anomaly.features", blocks.Features, ("prepared",))
 MODEL = Step(PAPER, "model", "tenfold.crossmodal_anomaly.train", blocks.Model, ("features",))
 BASELINES = Step(PAPER, "baselines", "tenfold.crossmodal_anomaly.baselines", blocks.Baselines, ("features",))
-EVALUATION = Step(PAPER, "evaluation", "tenfold.crossmodal_anomaly.evaluate", blocks.Evaluation, ("prepared", "features", "model", "baselines"))
-REPORT = Step(PAPER, "report", "tenfold.crossmodal_anomaly.report", blocks.Report, ("dataset", "prepared", "features", "model", "baselines", "evaluation"))
-CHAMPION = Step(PAPER, "champion", "tenfold.crossmodal_anomaly.rescore", blocks.Champion, ("dataset", "prepared", "features", "model", "evaluation"))
+EVALUATION = Step(
+    PAPER, "evaluation", "tenfold.crossmodal_anomaly.evaluate", blocks.Evaluation, ("prepared", "features", "model", "baselines")
+)
+REPORT = Step(
+    PAPER,
+    "report",
+    "tenfold.crossmodal_anomaly.report",
+    blocks.Report,
+    ("dataset", "prepared", "features", "model", "baselines", "evaluation"),
+)
+CHAMPION = Step(
+    PAPER, "champion", "tenfold.crossmodal_anomaly.rescore", blocks.Champion, ("dataset", "prepared", "features", "model", "evaluation")
+)
 STEPS = [DATASET, PREPARED, FEATURES, MODEL, BASELINES, EVALUATION, REPORT, CHAMPION]
 
 CLAIMS = {
@@ -46,7 +56,11 @@ def dataset(context: dg.AssetExecutionContext, config: Overrides, home: Home) ->
         from tenfold.ops import contracts
 
         made = data.take(stage.settings.root / "data" / PAPER / stage.dataset, stage.unit, work.out)
-        made.checks.append(contracts.validate(contract.samples(work.out), contract.SAMPLES, "contract_samples"))
+        made.checks.append(
+            contracts.validate(
+                contract.samples(work.out, tracked.data_root(stage, made.facts["root"])), contract.SAMPLES, "contract_samples"
+            )
+        )
         return made
 
     return shared.finish(stage, make)
@@ -126,7 +140,10 @@ def baselines(context: dg.AssetExecutionContext, config: Overrides, home: Home) 
     **EVALUATION.options(PARTS, kinds={"torch", "mlflow"}),
     check_specs=EVALUATION.checks(
         PARTS,
-        contracts={"contract_scores": "Finite scores, one row a part and method.", "contract_metrics": "The table of metrics keeps its contract."},
+        contracts={
+            "contract_scores": "Finite scores, one row a part and method.",
+            "contract_metrics": "The table of metrics keeps its contract.",
+        },
         claims=CLAIMS,
     ),
 )

@@ -29,7 +29,9 @@ def scoreboard_of(papers: dict[str, ModuleType]) -> dg.AssetsDefinition:
         """All papers and partitions side by side: measured against the paper's figure, claims, cost; a page a dataset."""
         from tenfold.ops import scoreboard as gather
 
-        board = gather.update(home.settings(), {name: list(module.PARTS.get_partition_keys()) for name, module in papers.items()}, context.run_id)
+        board = gather.update(
+            home.settings(), {name: list(module.PARTS.get_partition_keys()) for name, module in papers.items()}, context.run_id
+        )
         metadata = {note.label: shared.value_of(note) for note in board.notes}
         return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(board.digest))
 

@@ -16,7 +16,7 @@ import dagster as dg
 from tenfold.core import code, params
 from tenfold.core.errors import Stopped, TenfoldError
 from tenfold.core.progress import Event, Progress
-from tenfold.core.stage import Check, Made, Note
+from tenfold.core.stage import Made, Note
 from tenfold.core.store import Manifest, Store, Working, content_key
 from tenfold.ops import logged, provenance
 from tenfold.ops.settings import Settings
@@ -91,7 +91,9 @@ class Step:
         key = dg.AssetKey([self.paper, self.name])
         specs = [(name, text, True) for name, text in (contracts or {}).items()]
         specs += [(name, text, False) for name, text in (claims or {}).items()]
-        return [dg.AssetCheckSpec(name, asset=key, description=text, blocking=blocking, partitions_def=parts) for name, text, blocking in specs]
+        return [
+            dg.AssetCheckSpec(name, asset=key, description=text, blocking=blocking, partitions_def=parts) for name, text, blocking in specs
+        ]
 
     def begin(
         self, context: Any, home: Home, config: Overrides, extra: Mapping[str, Any] | Callable[["Stage"], Mapping[str, Any]] | None = None
@@ -200,7 +202,9 @@ def progress_of(context: Any, partition: str, asset: str) -> Progress:
             context.log.info(event.text or f"{event.stage}: {event.done}/{event.total or '?'} after {event.elapsed_s:.0f} s")
 
     def named(sink: Callable[[Event], None]) -> Callable[[Event], None]:
-        return lambda event: sink(replace(event, stage=f"{partition} {event.stage}", text=event.text and f"{partition} {asset}: {event.text}"))
+        return lambda event: sink(
+            replace(event, stage=f"{partition} {event.stage}", text=event.text and f"{partition} {asset}: {event.text}")
+        )
 
     return Progress(to_log, *map(named, progress_sinks))
 
@@ -211,9 +215,7 @@ def as_failure(error: TenfoldError) -> dg.Failure:
     return dg.Failure(description=str(error), allow_retries=False, metadata={"tenfold": kind})
 
 
-def finish(
-    stage: Stage, make: Callable[[Working], Made], log: Callable[[Stage, Manifest], None] | None = None
-) -> dg.MaterializeResult:
+def finish(stage: Stage, make: Callable[[Working], Made], log: Callable[[Stage, Manifest], None] | None = None) -> dg.MaterializeResult:
     """The stored output if it is there and whole; else made, published and, unless a contract failed, made current.
 
     `log` hands the published output to MLflow; it is caught up on a later hit if a crash came in between.
@@ -275,9 +277,12 @@ def result(stage: Stage, manifest: Manifest, hit: bool) -> dg.MaterializeResult:
         metadata["numbers"] = value_of(Note("numbers", "table", {"columns": ["name", "value"], "rows": values}))
     checks = [
         dg.AssetCheckResult(
-            passed=check.passed, check_name=check.name, asset_key=dg.AssetKey([stage.paper, stage.asset]),
+            passed=check.passed,
+            check_name=check.name,
+            asset_key=dg.AssetKey([stage.paper, stage.asset]),
             severity=dg.AssetCheckSeverity.ERROR if check.severity == "error" else dg.AssetCheckSeverity.WARN,
-            description=check.description, metadata={note.label: value_of(note) for note in check.notes},
+            description=check.description,
+            metadata={note.label: value_of(note) for note in check.notes},
         )  # fmt: skip
         for check in manifest.checks
     ]
@@ -303,5 +308,3 @@ def value_of(note: Note) -> dg.MetadataValue:  # type: ignore[type-arg]
 def cell(value: Any) -> Any:
     """Dagster's tables take text, numbers and truth values only."""
     return value if isinstance(value, (str, int, float, bool)) else ("" if value is None else str(value))
-
-

@@ -36,7 +36,9 @@ def data_root(stage: Stage, written: str) -> Path:
     folder = Path(written)
     folder = folder if folder.is_absolute() else stage.settings.root / folder
     if not folder.is_dir():
-        raise BadData(f"{folder}: the files of {stage.paper}.{stage.partition} are gone. Put the folder back, or run `tenfold run {stage.paper}.{stage.partition}`.")
+        raise BadData(
+            f"{folder}: the files of {stage.paper}.{stage.partition} are gone. Put the folder back, or run `tenfold run {stage.paper}.{stage.partition}`."
+        )
     return folder
 
 
@@ -66,7 +68,10 @@ def lineage(stage: Stage) -> dict[str, Manifest]:
 def how_it_is_served(stage: Stage) -> dict[str, Any]:
     """What a predictor holds besides its network: other numbers upstream make another model, even where the features agree."""
     found = lineage(stage)
-    return {"blocks": {name: found[name].block for name in ("prepared", "features") if name in found}, "xyz_scale": found["dataset"].facts.get("xyz_scale", 1.0)}
+    return {
+        "blocks": {name: found[name].block for name in ("prepared", "features") if name in found},
+        "xyz_scale": found["dataset"].facts.get("xyz_scale", 1.0),
+    }
 
 
 def provenance_of(stage: Stage) -> dict[str, Any]:
@@ -102,7 +107,9 @@ def tags(stage: Stage, manifests: Mapping[str, Manifest]) -> dict[str, object]:
 
 def numbers(stage: Stage, manifests: Mapping[str, Manifest], model: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
     """Parameters of an MLflow run: every number that the network depends on, `<asset>.<name>`."""
-    shown: dict[str, Mapping[str, object]] = {name: manifests[name].block for name in ("dataset", "prepared", "features") if name in manifests}
+    shown: dict[str, Mapping[str, object]] = {
+        name: manifests[name].block for name in ("dataset", "prepared", "features") if name in manifests
+    }
     return {**shown, "model": model}
 
 
@@ -129,7 +136,9 @@ def training(stage: Stage) -> Iterator[Any]:
     home.ensure_mlflow(stage.settings)
     manifests = lineage(stage)
     door = tracking.Tracking(stage.settings, say=stage.progress.say)
-    with door.run(stage.paper, stage.partition, stage.key, tags=tags(stage, manifests), params=numbers(stage, manifests, stage.values)) as run:
+    with door.run(
+        stage.paper, stage.partition, stage.key, tags=tags(stage, manifests), params=numbers(stage, manifests, stage.values)
+    ) as run:
         data = manifests["dataset"]
         table = tables.read(stage.store.folder(stage.paper, "dataset", data.key) / "samples.parquet")
         run.dataset(f"{stage.paper}.{stage.partition}", str(data.facts.get("dvc_md5", ""))[:32], str(data.facts.get("root", "")), table)
@@ -226,7 +235,9 @@ def promote(stage: Stage, out: Path, headline: tuple[str, str], science: ModuleT
         if present is not None and not same:
             champion = registry.champion(stage.settings, name)
             assert champion is not None
-            rescored = science.rescore(champion.folder, inputs, files, facts["xyz_scale"], headline[0], identity(stage), out, stage.progress)
+            rescored = science.rescore(
+                champion.folder, inputs, files, facts["xyz_scale"], headline[0], identity(stage), out, stage.progress
+            )
             old, drift = rescored.value, rescored.drift
         decision = gate.decide(all(check.passed for check in contracts), new, old, headline[1], stage.block.least_gain, same)
         version = present[0] if same and present is not None else register(stage, name, inputs, files, science, decision)

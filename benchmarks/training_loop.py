@@ -83,7 +83,9 @@ def main() -> None:
     wall, cpu, our_wall, our_cpu = (min(column) / STEPS * 1e3 for column in zip(*pairs, strict=True))
     waits, writes = blocking(setting, options.repeats)
     print(f"bare loop   {wall:7.2f} ms a step, {cpu:.2f} ms of CPU (fastest of {options.repeats} x {STEPS} steps)")
-    print(f"fit         {our_wall:7.2f} ms a step, {our_cpu:.2f} ms of CPU, a checkpoint every {options.checkpoint_every} steps and at the end")
+    print(
+        f"fit         {our_wall:7.2f} ms a step, {our_cpu:.2f} ms of CPU, a checkpoint every {options.checkpoint_every} steps and at the end"
+    )
     print(f"ratio       {our_wall / wall:7.3f} on the clock, {our_cpu / cpu:.3f} of CPU")
     print(f"checkpoint  {waits * 1e3:7.2f} ms blocking, {writes * 1e3:.1f} ms until on disk")
 

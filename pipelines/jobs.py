@@ -35,4 +35,6 @@ def paper_job(paper: str, module: ModuleType) -> Any:
 
 def scoreboard_job() -> Any:
     """The gather over all papers and partitions."""
-    return dg.define_asset_job("scoreboard", selection=dg.AssetSelection.assets(["scoreboard"]), description="Compare all papers and partitions.")
+    return dg.define_asset_job(
+        "scoreboard", selection=dg.AssetSelection.assets(["scoreboard"]), description="Compare all papers and partitions."
+    )

@@ -25,9 +25,14 @@ def end_dead_runs(settings: Settings) -> list[str]:
                 continue
             if pid is not None and psutil.pid_exists(pid) and psutil.Process(pid).create_time() <= (record.start_time or time.time()) + 1:
                 continue
-            instance.report_run_failed(run, message="The process of this run is gone (the machine was switched off, or it was killed). Run it again: finished work is found.")
+            instance.report_run_failed(
+                run,
+                message="The process of this run is gone (the machine was switched off, or it was killed). Run it again: finished work is found.",
+            )
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-            lines.append(f"ended run {run.run_id} of {run.job_name} {run.tags.get('dagster/partition', '')}: its process is gone; its slots are free again")
+            lines.append(
+                f"ended run {run.run_id} of {run.job_name} {run.tags.get('dagster/partition', '')}: its process is gone; its slots are free again"
+            )
     return lines
 
 

@@ -33,7 +33,12 @@ def dvc_versions(modules: dict[str, ModuleType], jobs: list[Any]) -> dg.SensorDe
                 manifest = Manifest.read(store.folder(paper, "dataset", used.key) / MANIFEST) if used else None
                 if locked and manifest and manifest.facts.get("dvc_md5") != locked:
                     asked += 1
-                    yield dg.RunRequest(run_key=f"{locked}-{partition}", job_name=paper, partition_key=partition, tags={"tenfold/trigger": "dvc", "dvc.md5": locked})
+                    yield dg.RunRequest(
+                        run_key=f"{locked}-{partition}",
+                        job_name=paper,
+                        partition_key=partition,
+                        tags={"tenfold/trigger": "dvc", "dvc.md5": locked},
+                    )
         if not asked:
             yield dg.SkipReason("every dataset in use has the version of dvc.lock")
 

@@ -29,7 +29,10 @@ def summary(settings: Settings, outcomes: Sequence["Outcome"], seconds: float) -
         folder = store.folder(target.paper, "evaluation", evaluation.key)
         headline, others = numbers(folder / "metrics.parquet", target.paper)
         judged = json.loads((folder / "claims.json").read_text())
-        counts = [f"{sum(c['verdict'] == verdict for c in judged)} {word}" for verdict, word in (("holds", "hold"), ("fails", "FAIL"), ("not_judged", "open"))]
+        counts = [
+            f"{sum(c['verdict'] == verdict for c in judged)} {word}"
+            for verdict, word in (("holds", "hold"), ("fails", "FAIL"), ("not_judged", "open"))
+        ]
         rows.append([target.paper, target.partition, headline, others, ", ".join(counts), f"{outcome.seconds:.1f} s"])
         claims += [f"  {target.partition:<14} {c['id']:<4} {MARKS[c['verdict']]:<10} {claim_line(c)}" for c in judged]
         report = store.current(target.paper, target.partition, "report")
@@ -46,7 +49,11 @@ def summary(settings: Settings, outcomes: Sequence["Outcome"], seconds: float) -
     made = sum(len(o.made) for o in outcomes)
     total = made + sum(len(o.unchanged) for o in outcomes)
     done = f"{made} of {total} assets made" if made else f"nothing changed: {total} assets checked, none recomputed"
-    lines += ["", f"{done}, {seconds:.1f} s in all", "Look around: `tenfold ui` (in .venv/bin) starts Dagster and MLflow and prints their addresses."]
+    lines += [
+        "",
+        f"{done}, {seconds:.1f} s in all",
+        "Look around: `tenfold ui` (in .venv/bin) starts Dagster and MLflow and prints their addresses.",
+    ]
     return "\n".join(lines)
 
 

@@ -32,7 +32,9 @@ def targets(word: str | None, root: Path) -> list[Target]:
     """What a `run` means: all demos, all partitions of a paper's demo, one dataset's partitions, or one partition."""
     tree = params.load(root)
     if not word:
-        return [Target(paper, p) for paper in PAPERS for p in params.partitions(tree, paper, root) if params.split_partition(p)[0] == "demo"]
+        return [
+            Target(paper, p) for paper in PAPERS for p in params.partitions(tree, paper, root) if params.split_partition(p)[0] == "demo"
+        ]
     name, _, rest = word.partition(".")
     paper = paper_named(name)
     known = params.partitions(tree, paper, root)
@@ -45,7 +47,9 @@ def targets(word: str | None, root: Path) -> list[Target]:
     if dataset in sets and (not unit or unit in sets[dataset].units):
         source = sets[dataset].source
         raise UsageError(f"`{paper}.{wanted}` has no data yet: {source} does not exist. Put the folder there, or link it, and run again.")
-    raise UsageError(f"{paper} has no partition `{wanted}`{nearest(wanted, known)}. Partitions: {', '.join(known)}. Add a block to params.yaml for your own data.")
+    raise UsageError(
+        f"{paper} has no partition `{wanted}`{nearest(wanted, known)}. Partitions: {', '.join(known)}. Add a block to params.yaml for your own data."
+    )
 
 
 def one(word: str, root: Path) -> Target:

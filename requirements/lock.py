@@ -12,7 +12,9 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 TORCH_INDEX = ["--extra-index-url", "https://download.pytorch.org/whl/cpu", "--index-strategy", "unsafe-best-match"]
-OPTIONS = "--python-version 3.11 --generate-hashes --no-header --no-annotate --no-strip-extras --prerelease if-necessary-or-explicit -q".split()
+OPTIONS = (
+    "--python-version 3.11 --generate-hashes --no-header --no-annotate --no-strip-extras --prerelease if-necessary-or-explicit -q".split()
+)
 
 
 def compile_lock(pyproject: Path, out: Path, *more: str) -> None:
@@ -49,7 +51,13 @@ def main() -> None:
         compile_lock(cpu, both, "--extra", "test", *source)
         compile_lock(cpu, base, "-c", str(both), *source)
         versions = Path(folder, "versions.txt")
-        versions.write_text("".join(block.split(" ")[0].split("[")[0] + "\n" if "[" not in block.split("==")[0] else "" for name, block in blocks(base).items() if name != "torch"))
+        versions.write_text(
+            "".join(
+                block.split(" ")[0].split("[")[0] + "\n" if "[" not in block.split("==")[0] else ""
+                for name, block in blocks(base).items()
+                if name != "torch"
+            )
+        )
         compile_lock(cuda, gpu, "-c", str(versions))
         shared, tested = blocks(base), blocks(both)
         (HERE / "cpu.txt").write_text(base.read_text())

@@ -16,7 +16,12 @@ from tenfold.ops.settings import Settings, load
 
 def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Arguments of `datasets`."""
-    parser.add_argument("words", nargs="*", metavar="[PAPER] | check PAPER DATASET", help="DATASET: a name in params.yaml, or a folder that is not there yet")
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="[PAPER] | check PAPER DATASET",
+        help="DATASET: a name in params.yaml, or a folder that is not there yet",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -41,7 +46,9 @@ def listing(settings: Settings, papers: Sequence[str]) -> str:
         for name, dataset in params.datasets(tree, paper).items():
             there = (settings.root / dataset.source).exists()
             version = dvc.locked(f"{paper}@{name}", settings.root)
-            rows.append([paper, name, dataset.recipe, str(len(dataset.units)), dataset.source, "yes" if there else "no", (version or "-")[:12]])
+            rows.append(
+                [paper, name, dataset.recipe, str(len(dataset.units)), dataset.source, "yes" if there else "no", (version or "-")[:12]]
+            )
     hint = "Your own data: add a block to params.yaml (print one with `tenfold datasets check PAPER FOLDER`).\nA running Dagster UI needs Deployment > tenfold > Reload definitions after an edit."
     return "\n".join([*columns(rows), "", hint])
 
@@ -53,7 +60,7 @@ def check(settings: Settings, paper: str, word: str) -> int:
     if word in known:
         report = data.check(settings.root, word)
     elif Path(word).is_dir():
-        report = data.check_folder(Path(word).resolve())
+        report = data.check_folder(Path(word).absolute(), root=settings.root)
     else:
         raise UsageError(f"`{word}` is neither a dataset of {paper} ({', '.join(known)}) nor a folder.")
     print(report.text)

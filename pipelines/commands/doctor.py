@@ -51,7 +51,10 @@ def python(settings: Settings) -> Iterator[Finding]:
     """Python 3.11 in a virtual environment."""
     version = ".".join(map(str, sys.version_info[:3]))
     right = sys.version_info[:2] == (3, 11)
-    yield (OK if right else BAD, f"{version} at {sys.prefix}" + ("" if right else "; tenfold is pinned for 3.11: make PYTHON=python3.11 install"))
+    yield (
+        OK if right else BAD,
+        f"{version} at {sys.prefix}" + ("" if right else "; tenfold is pinned for 3.11: make PYTHON=python3.11 install"),
+    )
 
 
 def versions(settings: Settings) -> Iterator[Finding]:
@@ -69,7 +72,11 @@ def versions(settings: Settings) -> Iterator[Finding]:
             found = "missing"
         if found.partition("+")[0] != wanted.partition("+")[0]:
             different.append(f"{name} {found} (lock: {wanted})")
-    yield (BAD, f"{len(different)} differ from the lock: {', '.join(different[:6])}; run `make install`") if different else (OK, f"all {len(pins)} packages as locked")
+    yield (
+        (BAD, f"{len(different)} differ from the lock: {', '.join(different[:6])}; run `make install`")
+        if different
+        else (OK, f"all {len(pins)} packages as locked")
+    )
 
 
 def selections(settings: Settings) -> Iterator[Finding]:
@@ -79,7 +86,10 @@ def selections(settings: Settings) -> Iterator[Finding]:
     try:
         dg.AssetSelection.from_string('group:demo and key:"a/b"+')
     except TypeError as error:
-        yield BAD, f"antlr4-python3-runtime {metadata.version('antlr4-python3-runtime')} cannot read Dagster's grammar ({error}); run `make install`"
+        yield (
+            BAD,
+            f"antlr4-python3-runtime {metadata.version('antlr4-python3-runtime')} cannot read Dagster's grammar ({error}); run `make install`",
+        )
         return
     yield OK, f"parsed with antlr4-python3-runtime {metadata.version('antlr4-python3-runtime')}"
 
@@ -106,7 +116,10 @@ def folders(settings: Settings) -> Iterator[Finding]:
 def disk(settings: Settings) -> Iterator[Finding]:
     """Room for a demo and its runs."""
     free = shutil.disk_usage(settings.home).free / 2**30
-    yield (OK if free > 3 else BAD, f"{free:.1f} GiB free at {settings.home}" + ("" if free > 3 else "; the demo wants 3: free some, or `tenfold gc --delete`"))
+    yield (
+        OK if free > 3 else BAD,
+        f"{free:.1f} GiB free at {settings.home}" + ("" if free > 3 else "; the demo wants 3: free some, or `tenfold gc --delete`"),
+    )
 
 
 def ports(settings: Settings) -> Iterator[Finding]:
@@ -142,14 +155,21 @@ def spool(settings: Settings) -> Iterator[Finding]:
         return
     sent = tracking.replay(settings)
     left = sorted(settings.spool.glob("*.jsonl"))
-    yield (NOTE if left else OK, f"{sent} waiting record(s) sent to MLflow" + (f"; {len(left)} journal(s) still wait in {settings.spool}" if left else ""))
+    yield (
+        NOTE if left else OK,
+        f"{sent} waiting record(s) sent to MLflow" + (f"; {len(left)} journal(s) still wait in {settings.spool}" if left else ""),
+    )
 
 
 def unfinished(settings: Settings) -> Iterator[Finding]:
     """Work that the next run of the same numbers goes on with."""
     entries = list(Store(settings.home).unfinished())
     total = sum(entry.bytes for entry in entries) / 2**20
-    yield (NOTE, f"{len(entries)} unfinished output(s), {total:.0f} MiB: the same run goes on from there; `tenfold gc --delete` drops them") if entries else (OK, "none")
+    yield (
+        (NOTE, f"{len(entries)} unfinished output(s), {total:.0f} MiB: the same run goes on from there; `tenfold gc --delete` drops them")
+        if entries
+        else (OK, "none")
+    )
 
 
 def verify(settings: Settings) -> Iterator[Finding]:
@@ -162,4 +182,3 @@ def verify(settings: Settings) -> Iterator[Finding]:
     yield from ((BAD, warning) for warning in store.warnings)
     if not store.warnings:
         yield OK, f"{count} outputs, {total / 2**20:.0f} MiB: every byte is what was written"
-

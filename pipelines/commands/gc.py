@@ -16,7 +16,9 @@ from tenfold.ops.settings import Settings, load
 def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Arguments of `gc`."""
     parser.add_argument("--delete", action="store_true", help="free what is not in use (without it: only show)")
-    parser.add_argument("--runs-older-than", type=int, metavar="DAYS", help="with --delete: also delete Dagster's finished runs older than this")
+    parser.add_argument(
+        "--runs-older-than", type=int, metavar="DAYS", help="with --delete: also delete Dagster's finished runs older than this"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -34,7 +36,9 @@ def main(args: argparse.Namespace) -> int:
         if not keep:
             unused.append(entry)
     table = [["paper", "asset", "in use", "MiB", "not in use", "MiB"]]
-    table += [[paper, asset, str(a), f"{b / 2**20:.1f}", str(c), f"{d / 2**20:.1f}"] for (paper, asset), (a, b, c, d) in sorted(rows.items())]
+    table += [
+        [paper, asset, str(a), f"{b / 2**20:.1f}", str(c), f"{d / 2**20:.1f}"] for (paper, asset), (a, b, c, d) in sorted(rows.items())
+    ]
     left = list(store.unfinished())
     corrupt = settings.home / "work" / "corrupt"
     table.append(["-", "unfinished work", "", "", str(len(left)), f"{sum(entry.bytes for entry in left) / 2**20:.1f}"])

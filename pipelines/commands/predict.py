@@ -14,7 +14,9 @@ from tenfold.ops.settings import Settings, load
 def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Arguments of `predict`; the paper's own come from its `predict.py`."""
     parser.add_argument("target", metavar="PAPER[.PARTITION]", help="the partition may be left out if there is one champion only")
-    parser.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="folder for what is written (default ./predictions)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("predictions"), metavar="DIR", help="folder for what is written (default ./predictions)"
+    )
     named = [word for word in words if not word.startswith("-")][1:2]
     if named:
         paper = paper_named(named[0].partition(".")[0])

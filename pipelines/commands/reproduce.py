@@ -71,7 +71,9 @@ def lineage_of(settings: Settings, target: Target, alias: str) -> Lineage:
         asset, asset_key = waiting.pop()
         path = store.folder(target.paper, asset, asset_key) / MANIFEST
         if not path.exists():
-            raise TenfoldError(f"{target} version {version} was made from {asset} {asset_key}, which is no longer in {settings.home / 'store'} (`tenfold gc`?).")
+            raise TenfoldError(
+                f"{target} version {version} was made from {asset} {asset_key}, which is no longer in {settings.home / 'store'} (`tenfold gc`?)."
+            )
         manifests[asset] = Manifest.read(path)
         waiting += [(name, upstream["key"]) for name, upstream in manifests[asset].upstream.items() if name not in manifests]
     return Lineage(target, str(version), dict(reversed(manifests.items())))
@@ -93,7 +95,11 @@ def differences(settings: Settings, lineage: Lineage) -> list[str]:
     if locked != md5:
         lines.append(f"data: {stage} is {locked} in dvc.lock, was {md5}")
     before_versions = lineage.manifests["model"].versions
-    other = [f"{name} {before_versions[name]} -> {version}" for name, version in provenance.versions().items() if before_versions.get(name, version) != version]
+    other = [
+        f"{name} {before_versions[name]} -> {version}"
+        for name, version in provenance.versions().items()
+        if before_versions.get(name, version) != version
+    ]
     if other:
         print("note: library versions differ, the numbers may move in the last digits: " + ", ".join(other))
     return lines
@@ -105,7 +111,12 @@ def way_back(lineage: Lineage) -> list[str]:
     commit = model.made_by.get("git_commit", "unknown")
     stage = f"{lineage.target.paper}@{lineage.target.partition.partition('.')[0]}"
     dirty = "   # the checkout had uncommitted changes then: this is the nearest commit" if model.made_by.get("git_dirty") else ""
-    return [f"git checkout {commit}{dirty}", "make install", f"dvc checkout {stage} || dvc pull {stage} || dvc repro {stage}", " ".join(["tenfold", *command(lineage)])]
+    return [
+        f"git checkout {commit}{dirty}",
+        "make install",
+        f"dvc checkout {stage} || dvc pull {stage} || dvc repro {stage}",
+        " ".join(["tenfold", *command(lineage)]),
+    ]
 
 
 def command(lineage: Lineage) -> list[str]:

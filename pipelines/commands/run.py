@@ -21,7 +21,9 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Arguments of `run`."""
     parser.add_argument("target", nargs="?", metavar="PAPER[.PARTITION]", help="bare: the demo of every paper, then the scoreboard")
     parser.add_argument("--to", metavar="ASSET", help="stop after this asset (what it needs is made as well)")
-    parser.add_argument("--set", action="append", default=[], metavar="ASSET.NAME=VALUE", help="replace one number in this run: model.lr=3.0e-4")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="ASSET.NAME=VALUE", help="replace one number in this run: model.lr=3.0e-4"
+    )
     parser.add_argument("--dry-run", action="store_true", help="show what would be recomputed and why; change nothing")
 
 
@@ -124,7 +126,12 @@ def run_one(definitions: Any, instance: Any, target: Target, overrides: dict[str
         config["ops"] = {op_name(target.paper, asset): {"config": {"overrides": values}} for asset, values in overrides.items()}
     started = time.perf_counter()
     result = job.execute_in_process(
-        instance=instance, partition_key=target.partition, run_config=config, asset_selection=selection, raise_on_error=False, tags={"tenfold/trigger": "cli"}
+        instance=instance,
+        partition_key=target.partition,
+        run_config=config,
+        asset_selection=selection,
+        raise_on_error=False,
+        tags={"tenfold/trigger": "cli"},
     )
     made: list[str] = []
     unchanged: list[str] = []
@@ -139,6 +146,18 @@ def run_one(definitions: Any, instance: Any, target: Target, overrides: dict[str
 
 def explain_failure(result: Any) -> tuple[str, bool]:
     """The failed step in the user's words; a traceback only for what we did not foresee."""
+    contracts = [
+        event.event_specific_data
+        for event in result.all_events
+        if event.event_type_value == "ASSET_CHECK_EVALUATION"
+        and event.event_specific_data.blocking
+        and not event.event_specific_data.passed
+    ]
+    if contracts:
+        lines = [f"{check.asset_key.path[-1]}: {check.check_name}: {check.description}" for check in contracts]
+        return "\n".join(
+            [*lines, "The table of the check is in the Dagster UI. What was made is kept, but nothing goes on from it."]
+        ), False
     for event in result.all_events:
         if event.is_step_failure:
             data = event.step_failure_data
@@ -146,9 +165,7 @@ def explain_failure(result: Any) -> tuple[str, bool]:
             if user is not None and user.metadata and "tenfold" in user.metadata:
                 return f"{event.step_key.split('__')[-1]}: {user.description}", user.metadata["tenfold"].value == "stopped"
             return f"{event.step_key}: {data.error.to_string() if data.error else 'failed'}", False
-    failed = [event for event in result.all_events if event.event_type_value == "ASSET_CHECK_EVALUATION" and not event.event_specific_data.passed]
-    names = ", ".join(str(event.event_specific_data.check_name) for event in failed)
-    return f"a contract failed: {names}; its table is in the Dagster UI." if names else "the run failed; see its log in the Dagster UI.", False
+    return "the run failed; see its log in the Dagster UI.", False
 
 
 def scoreboard(settings: Settings) -> None:

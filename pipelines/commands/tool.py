@@ -23,7 +23,10 @@ def main(args: argparse.Namespace) -> int:
     found = find_spec(f"tenfold.{paper}.tools")
     tools = import_module(f"tenfold.{paper}.tools").TOOLS if found else {}
     if not args.name:
-        print("\n".join(f"{name}  {(tool.__doc__ or '').splitlines()[0]}" for name, tool in tools.items()) or f"{paper} has no tools of its own.")
+        print(
+            "\n".join(f"{name}  {(tool.__doc__ or '').splitlines()[0]}" for name, tool in tools.items())
+            or f"{paper} has no tools of its own."
+        )
         return 0
     if args.name not in tools:
         raise UsageError(f"{paper} has no tool `{args.name}`{nearest(args.name, list(tools))}. Tools: {', '.join(tools) or 'none'}.")

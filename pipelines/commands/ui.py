@@ -34,7 +34,9 @@ def main(args: argparse.Namespace) -> int:
     for name, port in (("Dagster", dagster_port), ("MLflow", mlflow_port)):
         if taken(args.host, port):
             option = "--port" if name == "Dagster" else "--mlflow-port"
-            raise UsageError(f"port {port}, meant for {name}, is in use, perhaps by another `tenfold ui`. Stop that one, or choose another with {option}.")
+            raise UsageError(
+                f"port {port}, meant for {name}, is in use, perhaps by another `tenfold ui`. Stop that one, or choose another with {option}."
+            )
     home.ensure(settings)
     home.ensure_mlflow(settings)
     from pipelines.recovery import end_dead_runs
@@ -116,7 +118,9 @@ def wait(urls: Mapping[str, str], servers: Mapping[str, subprocess.Popen[bytes]]
             except (urllib.error.URLError, OSError):
                 continue
         if time.monotonic() > deadline:
-            raise TenfoldError(f"{' and '.join(waiting)} did not answer within {timeout:.0f} s; see {logs}. On a slow machine use --timeout.")
+            raise TenfoldError(
+                f"{' and '.join(waiting)} did not answer within {timeout:.0f} s; see {logs}. On a slow machine use --timeout."
+            )
         time.sleep(0.3)
 
 

@@ -509,6 +509,16 @@ def test_check_of_a_folder_that_params_do_not_know(folder: Folder) -> None:
     assert block == {"source": str(folder.source), "layout": "mvtec_3d_ad", "units": ["part"], "recipe": "demo"}
     folder.entry = block
     assert len(folder.tables()[0]) == 6
+    assert data.check_folder(folder.source, root=folder.root).block == report.block
+
+
+@pytest.mark.parametrize(
+    ("holds", "layout"),
+    [("train/good/xyz", "mvtec_3d_ad"), ("train/data", "eyecandies"), ("train/good/depth", "rgb_depth"), ("train/good/cloud", "rgb_cloud")],
+)
+def test_a_layout_is_recognised_by_its_folders(tmp_path: Path, holds: str, layout: str) -> None:
+    (tmp_path / holds).mkdir(parents=True)
+    assert survey.recognise(tmp_path) == layout
 
 
 def test_the_block_to_paste_mends_millimetres(folder: Folder) -> None:

@@ -21,7 +21,9 @@ def definitions() -> dg.Definitions:
 
 def test_loading_imports_nothing_heavy() -> None:
     code = "import json, sys, pipelines.definitions as d; d.defs().resolve_asset_graph(); print(json.dumps([m for m in sys.argv[1:] if m in sys.modules]))"
-    done = subprocess.run([sys.executable, "-c", code, *HEAVY], cwd=CHECKOUT, env=environment(CHECKOUT), capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *HEAVY], cwd=CHECKOUT, env=environment(CHECKOUT), capture_output=True, text=True, check=True
+    )
     assert json.loads(done.stdout.splitlines()[-1]) == []
 
 

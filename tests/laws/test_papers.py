@@ -28,7 +28,13 @@ def names(paper: str) -> dict[str, dg.AssetsDefinition]:
 
 def test_the_spine_exists_and_is_connected(paper: str) -> None:
     assert set(SPINE) <= set(names(paper))
-    for before, after in [("dataset", "features"), ("features", "model"), ("model", "evaluation"), ("evaluation", "report"), ("evaluation", "champion")]:
+    for before, after in [
+        ("dataset", "features"),
+        ("features", "model"),
+        ("model", "evaluation"),
+        ("evaluation", "report"),
+        ("evaluation", "champion"),
+    ]:
         upstream = dg.AssetSelection.assets([paper, after]).upstream().resolve(GRAPH)
         assert dg.AssetKey([paper, before]) in upstream, f"{after} does not rest on {before}"
 
@@ -60,7 +66,9 @@ def test_checks_belong_to_their_partition(paper: str) -> None:
 
 
 def test_claims_are_checks_of_evaluation(paper: str) -> None:
-    claims = {spec.name for spec in names(paper)["evaluation"].check_specs} - {s.name for s in names(paper)["evaluation"].check_specs if s.blocking}
+    claims = {spec.name for spec in names(paper)["evaluation"].check_specs} - {
+        s.name for s in names(paper)["evaluation"].check_specs if s.blocking
+    }
     assert claims and all(name.startswith("C") for name in claims)
 
 
@@ -96,7 +104,20 @@ def test_there_is_a_demo_and_it_needs_nothing(paper: str) -> None:
 
 def test_rooms_and_page(paper: str) -> None:
     folder = CHECKOUT / "src" / "tenfold" / paper
-    for room in ("config", "data", "demo", "contract", "features", "model", "baselines", "train", "metrics", "claims", "figures", "predict"):
+    for room in (
+        "config",
+        "data",
+        "demo",
+        "contract",
+        "features",
+        "model",
+        "baselines",
+        "train",
+        "metrics",
+        "claims",
+        "figures",
+        "predict",
+    ):
         assert (folder / f"{room}.py").exists(), room
     assert (folder / "published.csv").exists()
     page = CHECKOUT / "docs" / "papers" / f"{paper}.md"
@@ -125,4 +146,6 @@ def test_config_has_no_defaults(paper: str) -> None:
 def test_assets_import_their_science_inside() -> None:
     for path in Path(CHECKOUT / "assets").glob("*.py"):
         for line in path.read_text().splitlines():
-            assert not line.startswith(("import torch", "from torch", "import mlflow", "import pandas", "import numpy")), f"{path.name}: {line}"
+            assert not line.startswith(("import torch", "from torch", "import mlflow", "import pandas", "import numpy")), (
+                f"{path.name}: {line}"
+            )

@@ -22,7 +22,7 @@ def _rule(expect: str, says: str, severity: str = "critical", **arguments: Any) 
 
 
 def _given(*columns: str) -> list[Rule]:
-    return [_rule("column_values_to_not_be_null", f"every part has its {name}", column=name) for name in columns]
+    return [_rule("column_values_to_not_be_null", f"every row has its {name}", column=name) for name in columns]
 
 
 def _holds(column: str, says: str) -> Rule:
@@ -108,7 +108,7 @@ METRICS: list[Rule] = [
         column="value",
         min_value=0.0,
         max_value=1.0,
-        row_condition='metric.str.contains("auroc|aupro")',
+        row_condition='metric.str.contains("auroc|aupro") & ~metric.str.contains("margin")',
         condition_parser="pandas",
     ),
     _rule(

@@ -24,11 +24,13 @@ from tenfold.core.stage import Made, Note
 from tenfold.crossmodal_anomaly import config, demo, mvtec
 from tenfold.crossmodal_anomaly.mvtec import SPLITS
 from tenfold.crossmodal_anomaly.samples import QUARANTINE_SCHEMA, SAMPLES_SCHEMA, xyz_scale
-from tenfold.crossmodal_anomaly.survey import LAYOUTS, Survey, layout_named, survey
+from tenfold.crossmodal_anomaly.survey import LAYOUTS, Survey, layout_named, recognise, survey
 
 PAPER = "crossmodal_anomaly"
 _BLOCK = ("source", "layout", "units", "recipe", "make", "read")
 _SHOWN = 20
+# What a folder unknown to params.yaml is checked with, and its pasted block names.
+_RECIPE = "demo"
 
 
 @dataclass(frozen=True)
@@ -70,17 +72,25 @@ def check(root: Path, name: str, progress: Progress | None = None) -> CheckRepor
     return _report(name, source, dataset.layout, found, block, dataset.block)
 
 
-def check_folder(folder: Path, layout: str, dataset_block: config.Dataset, progress: Progress | None = None) -> CheckReport:
-    """Verify a folder that params.yaml does not know yet; units are the subfolders that hold a `train` folder."""
-    layout_named(layout)
+def check_folder(
+    folder: Path, layout: str = "", dataset_block: config.Dataset | None = None, root: Path | None = None, progress: Progress | None = None
+) -> CheckReport:
+    """Verify a folder that params.yaml does not know yet; units are the subfolders that hold a `train` folder.
+
+    An empty `layout` is recognised by the folder's look. Without `dataset_block` the numbers are those of recipe `demo` in
+    the params.yaml of `root` (default: the working directory).
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder. Name the folder that holds train, validation and test, or one folder a unit.")
     units = [] if (folder / "train").is_dir() else [each for each in mvtec.folders(folder) if (folder / each / "train").is_dir()]
+    layout = layout or recognise(folder / (units or [""])[0])
+    if dataset_block is None:
+        dataset_block = params.typed(config.Dataset, params.block(params.load(root or Path.cwd()), PAPER, _RECIPE, "dataset"), params.FILE)
     found = survey(folder, layout, units, dataset_block, None, progress or Progress())
     name = "".join(each if each.isascii() and each.isalnum() else "_" for each in folder.name.lower()).strip("_")
     name = name if name[:1].isalpha() else f"data_{name}".rstrip("_")
-    entry: dict[str, Any] = {"source": str(folder.absolute()), "layout": layout, "units": units, "recipe": "demo"}
+    entry: dict[str, Any] = {"source": str(folder.absolute()), "layout": layout, "units": units, "recipe": _RECIPE}
     unit = "mm" if any("xyz_unit: mm" in each for each in found.errors) else dataset_block.xyz_unit
     if unit != "m":
         entry["read"] = {"xyz_unit": unit}
@@ -217,9 +227,7 @@ def _report(name: str, source: Path, layout: str, found: Survey, block: config.D
             lines += [f"  ... and {len(items) - _SHOWN} more"] if len(items) > _SHOWN else []
     ok = not found.errors and bool(found.samples)
     lines += ["", "This dataset can be used." if ok else "This dataset cannot be used as it is."]
-    paste = _paste(name, entry)
-    lines += ["", f"Block for params.yaml, below {PAPER}.datasets:", paste]
-    return CheckReport(ok, "\n".join(lines), paste)
+    return CheckReport(ok, "\n".join(lines), _paste(name, entry))
 
 
 def _paste(name: str, entry: Mapping[str, Any]) -> str:

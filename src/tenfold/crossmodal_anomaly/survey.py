@@ -73,6 +73,12 @@ def layout_named(name: str) -> Layout:
     return LAYOUTS[name]
 
 
+def recognise(unit: Path) -> str:
+    """The layout that a unit's folder looks like; the official one if nothing speaks for another."""
+    looks = {"eyecandies": "train/data", "rgb_depth": "train/good/depth", "rgb_cloud": "train/good/cloud"}
+    return next((layout for layout, folder in looks.items() if (unit / folder).is_dir()), "mvtec_3d_ad")
+
+
 def survey(source: Path, layout: str, units: Sequence[str], block: config.Dataset, files: Path | None, progress: Progress) -> Survey:
     """Read and judge every part. Parts of a layout that needs it are converted below `files`, or (None) only for the look."""
     how = layout_named(layout)

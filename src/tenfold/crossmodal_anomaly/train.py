@@ -32,7 +32,7 @@ from tenfold.crossmodal_anomaly.cache import FeatureFolder
 from tenfold.crossmodal_anomaly.fewshot import Variant
 from tenfold.crossmodal_anomaly.maps import MapOptions
 from tenfold.crossmodal_anomaly.model import CrossModal, losses
-from tenfold.crossmodal_anomaly.pixels import PixelCache
+from tenfold.crossmodal_anomaly.pixels import CACHE_BYTES, PixelCache
 
 
 def run(
@@ -153,6 +153,8 @@ def _network(
         keep_best="validation/loss" if folder.validation else None,
         describe=lambda index: [ids[i] for i in index],
     )
+    if train.held < len(ids):
+        progress.say(f"{name}: {train.held} of {len(ids)} parts fitted into {CACHE_BYTES >> 20} MiB, the others were streamed from disk")
     network.cpu().eval()
     made.mkdir(parents=True, exist_ok=True)
     atomic.write_bytes(made / "mappers.safetensors", safetensors.torch.save(network.state_dict()))

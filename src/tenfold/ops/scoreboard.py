@@ -105,7 +105,8 @@ def make(store: Store, entries: Sequence[Entry], out: Path) -> list[Note]:
         page = f"{paper}.{dataset}.html"
         (out / page).write_text(dataset_page(paper, dataset, members, verdicts), encoding="utf-8")
         sections[f"{paper} · {dataset}"] = report.join(
-            report.claims_table(verdicts), report.markup('<p><a href="{}">units, methods and metrics of {}</a></p>', page, f"{paper}.{dataset}")
+            report.claims_table(verdicts),
+            report.markup('<p><a href="{}">units, methods and metrics of {}</a></p>', page, f"{paper}.{dataset}"),
         )
         rows += [[paper, dataset, claim.id, claim.verdict.replace("_", " "), claim.measured, claim.statement] for claim in verdicts]
     claims.write(judged, out / "claims.json")
@@ -113,7 +114,9 @@ def make(store: Store, entries: Sequence[Entry], out: Path) -> list[Note]:
     (out / "index.html").write_text(html, encoding="utf-8")
     return [
         Note("partitions", "int", len(entries)),
-        Note("claims over a dataset", "table", {"columns": ["paper", "dataset", "claim", "verdict", "measured", "statement"], "rows": rows}),
+        Note(
+            "claims over a dataset", "table", {"columns": ["paper", "dataset", "claim", "verdict", "measured", "statement"], "rows": rows}
+        ),
     ]
 
 
@@ -124,7 +127,9 @@ def overview(store: Store, entries: Sequence[Entry]) -> Html:
         metric = import_module(f"tenfold.{entry.paper}.metrics").HEADLINE[0]
         value, lo, hi = mean_of(entry.rows(), metric, "ours")
         judged = claims.read(entry.folder / "claims.json")
-        counts = ", ".join(f"{sum(c.verdict == v for c in judged)} {w}" for v, w in (("holds", "hold"), ("fails", "fail"), ("not_judged", "open")))
+        counts = ", ".join(
+            f"{sum(c.verdict == v for c in judged)} {w}" for v, w in (("holds", "hold"), ("fails", "fail"), ("not_judged", "open"))
+        )
         rows.append([entry.paper, entry.partition, metric, (value, lo, hi), published(entry, metric), counts, seconds_of(store, entry)])
     columns = ["paper", "partition", "headline", "measured (95 %)", "paper's figure", "claims", "seconds of work"]
     return report.table(columns, rows)
@@ -145,7 +150,11 @@ def dataset_page(paper: str, dataset: str, members: Sequence[Entry], verdicts: S
 
 def mean_of(rows: Sequence[Mapping[str, Any]], metric: str, method: str) -> tuple[float | None, float | None, float | None]:
     """Mean over seeds of a whole-set metric and of its interval's ends."""
-    mine = [r for r in rows if r["metric"] == metric and r["method"] == method and r["variant"] == "" and r["slice"] == "all" and not r["timing"]]
+    mine = [
+        r
+        for r in rows
+        if r["metric"] == metric and r["method"] == method and r["variant"] == "" and r["slice"] == "all" and not r["timing"]
+    ]
 
     def mean(column: str) -> float | None:
         values = [row[column] for row in mine if row[column] is not None]
@@ -161,7 +170,12 @@ def published(entry: Entry, metric: str) -> str:
     unit = split_partition(entry.partition)[1]
     with (files(f"tenfold.{entry.paper}") / "published.csv").open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
-            if row["metric"] == metric and row["dataset"] == entry.dataset and row["slice"] in (unit, f"unit={unit}") and row["method"] == "ours":
+            if (
+                row["metric"] == metric
+                and row["dataset"] == entry.dataset
+                and row["slice"] in (unit, f"unit={unit}")
+                and row["method"] == "ours"
+            ):
                 return f"{row['value']} ({row['mark']})"
     return "none for this data"
 
