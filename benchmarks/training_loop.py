@@ -1,6 +1,7 @@
 """What `core.training.fit` costs: its time against a bare PyTorch loop on the same model and data, and a checkpoint's blocking part.
 
-The two take turns, so that a busy machine slows both; on a very busy one look at the ratio of the CPU times. Run: python benchmarks/training_loop.py
+The two take turns, so that a busy machine slows both; on a very busy one look at the ratio
+of the CPU times. Run: python benchmarks/training_loop.py
 """
 
 import argparse
@@ -76,6 +77,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=128, help="vectors an item; 128 gives about 20 ms a step on one core")
     parser.add_argument("--checkpoint-every", type=int, default=20, help="steps")
     options = parser.parse_args()
+    torch.set_num_threads(1)  # several threads wait for each other where other programs want the cores too
     setting = Setting(options.rows)
     bare(setting)
     ours(setting, options.checkpoint_every)
@@ -84,7 +86,7 @@ def main() -> None:
     waits, writes = blocking(setting, options.repeats)
     print(f"bare loop   {wall:7.2f} ms a step, {cpu:.2f} ms of CPU (fastest of {options.repeats} x {STEPS} steps)")
     print(
-        f"fit         {our_wall:7.2f} ms a step, {our_cpu:.2f} ms of CPU, a checkpoint every {options.checkpoint_every} steps and at the end"
+        f"fit         {our_wall:7.2f} ms a step, {our_cpu:.2f} ms of CPU (a checkpoint every {options.checkpoint_every} steps and at the end)"
     )
     print(f"ratio       {our_wall / wall:7.3f} on the clock, {our_cpu / cpu:.3f} of CPU")
     print(f"checkpoint  {waits * 1e3:7.2f} ms blocking, {writes * 1e3:.1f} ms until on disk")

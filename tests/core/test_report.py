@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from typing import Any
 
@@ -219,3 +221,11 @@ def test_intervals_share_one_scale() -> None:
 
 def test_the_same_page_is_the_same_text() -> None:
     assert report.render(page()) == report.render(page())
+
+
+def test_claims_reports_and_figures_load_nothing_heavy() -> None:
+    program = (
+        "import sys, tenfold.core.claims, tenfold.core.report, tenfold.core.figures, tenfold.core.journal;"
+        "print(sorted({name.split('.')[0] for name in sys.modules} & {'torch', 'numpy', 'matplotlib', 'PIL', 'pandas', 'pyarrow'}))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
