@@ -1,84 +1,143 @@
-"""What a run would recompute, and why: data, code or a number changed."""
+"""What a run would recompute, and why: data, code or a number changed. Writes nothing and imports no science."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipelines.papers import modules
 from pipelines.summary import columns
-from pipelines.targets import Target
+from pipelines.targets import Target, needed
 from tenfold.core import code, params
-from tenfold.core.store import MANIFEST, Manifest, Store, content_key
-from tenfold.ops import dvc
+from tenfold.core.errors import Corrupt
+from tenfold.core.store import MANIFEST, Manifest, Store
+from tenfold.ops import dvc, registry
 from tenfold.ops.settings import Settings
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What a run would do with one asset: `manifest` is the stored output it would find, None if it would make one."""
+
+    manifest: Manifest | None
+    why: list[str]
+
+
 def explain(settings: Settings, target: Target, overrides: Mapping[str, Mapping[str, Any]], to: str | None) -> str:
-    """A row an asset: hit, or recompute and why. Nothing is written and no science is imported."""
-    store = Store(settings.home)
-    module = modules()[target.paper]
+    """A row an asset: hit, or recompute and why."""
+    look = _Look(settings, target, overrides)
+    steps = modules()[target.paper].STEPS
+    for step in steps:
+        if not to or step.name in needed(steps, to):
+            look.at(step)
     rows = [["asset", "", "why"]]
-    redone: dict[str, str] = {}
-    for step in module.STEPS:
-        if to and step.name not in closure(module.STEPS, to):
-            continue
-        why = reason(settings, store, target, step, overrides.get(step.name, {}), redone)
-        if why:
-            redone[step.name] = why
-        rows.append([step.name, "recompute" if why else "hit", why])
+    rows += [[name, "hit" if verdict.manifest else "recompute", "; ".join(verdict.why)] for name, verdict in look.verdicts.items()]
     return "\n".join([str(target), *columns(rows)])
 
 
-def closure(steps: Any, asset: str) -> set[str]:
-    """The asset and all that it needs."""
-    after = {step.name: step.after for step in steps}
-    found, waiting = set(), [asset]
-    while waiting:
-        name = waiting.pop()
-        found.add(name)
-        waiting += [other for other in after.get(name, ()) if other not in found]
-    return found
+class _Look:
+    """Goes through the assets in order; each rests on what was found for those before it."""
 
+    def __init__(self, settings: Settings, target: Target, overrides: Mapping[str, Mapping[str, Any]]) -> None:
+        self._settings = settings
+        self._target = target
+        self._overrides = overrides
+        self._store = Store(settings.home)
+        self._tree = params.load(settings.root)
+        self._dataset = params.split_partition(target.partition)[0]
+        self._recipe = params.datasets(self._tree, target.paper)[self._dataset].recipe
+        self._values: dict[str, dict[str, Any]] = {}
+        self.verdicts: dict[str, Verdict] = {}
 
-def reason(settings: Settings, store: Store, target: Target, step: Any, overrides: Mapping[str, Any], redone: Mapping[str, str]) -> str:
-    """Empty for a hit."""
-    tree = params.load(settings.root)
-    dataset, _ = params.split_partition(target.partition)
-    recipe = params.datasets(tree, target.paper)[dataset].recipe
-    block = params.block(tree, target.paper, recipe, step.name)
-    values = asdict(params.resolve(step.block, block, overrides, f"{target.paper}.recipes.{recipe}.{step.name}"))
-    pointer = store.current(target.paper, target.partition, step.name)
-    path = store.folder(target.paper, step.name, pointer.key) / MANIFEST if pointer else None
-    if path is None or not path.exists():
-        return "never made" if path is None else "its files are gone"
-    old = Manifest.read(path)
-    why = [f"{name}: {shown(old.block.get(name))} -> {shown(value)}" for name, value in values.items() if old.block.get(name) != value]
-    why += [f"upstream {name} changes" for name in step.after if name in redone]
-    for name in step.after:
-        now = store.current(target.paper, target.partition, name)
-        if name not in redone and now and now.digest != old.upstream.get(name, {}).get("digest"):
-            why.append(f"data: {name} is {now.digest[:8]}, was {old.upstream.get(name, {}).get('digest', '')[:8]}")
-    content = code.content(step.entry)
-    if content != old.code:
-        changed = [m for m, sha in module_hashes(step.entry).items() if old.facts.get("modules", {}).get(m) != sha]
-        why.append(f"code: {', '.join(changed) or step.entry}")
-    if step.name == "dataset":
-        stage = f"{target.paper}@{dataset}"
-        if dvc.locked(stage, settings.root) != old.facts.get("dvc_md5"):
-            why.append("data: dvc.lock has another version")
-        elif changes := dvc.changes(stage, settings.root):
-            why.append(f"data: {changes}")
-    elif not why:
-        digests = {name: p["digest"] for name, p in old.upstream.items()}
-        key = content_key(target.paper, step.name, digests, values, content, old.facts.get("key_extra"))
-        if key != old.key and step.name != "champion":
-            why.append("the key differs")
-    return "; ".join(why)
+    def at(self, step: Any) -> None:
+        """Judge one asset."""
+        raw = params.block(self._tree, self._target.paper, self._recipe, step.name)
+        where = f"{self._target.paper}.recipes.{self._recipe}.{step.name}"
+        self._values[step.name] = asdict(params.resolve(step.block, raw, self._overrides.get(step.name, {}), where))
+        content = code.content(step.entry)
+        old = self._current(step.name)
+        redone = [name for name in step.after if self.verdicts[name].manifest is None]
+        why = self._changes(step, old, content) + [f"upstream {name} changes" for name in redone]
+        version: str | None = None
+        if step.name == "dataset":
+            version, news = self._data(old)
+            why += news
+        found = None
+        if not redone and (step.name != "dataset" or version):
+            found = next((m for m in self._stored(step.name) if self._fits(step, m, content, version)), None)
+        if found is not None and old is not None and found.key != old.key:
+            why = [f"made before ({', '.join(why) or 'its key'})"]
+        elif found is None and not why:
+            why = self._without_change(step, old)
+        self.verdicts[step.name] = Verdict(found, why)
 
+    def _current(self, asset: str) -> Manifest | None:
+        pointer = self._store.current(self._target.paper, self._target.partition, asset)
+        return next((m for m in self._stored(asset) if pointer is not None and m.key == pointer.key), None)
 
-def module_hashes(entry: str) -> dict[str, str]:
-    """Content hash of each module an entry rests on."""
-    return code.contents(entry)
+    def _stored(self, asset: str) -> Iterator[Manifest]:
+        for path in sorted(self._settings.home.glob(f"store/{self._target.paper}/{asset}/*/{MANIFEST}")):
+            try:
+                yield Manifest.read(path)
+            except Corrupt:
+                continue  # a run sets it aside and makes it again
+
+    def _changes(self, step: Any, old: Manifest | None, content: str) -> list[str]:
+        """Numbers, upstream data and code against what is current."""
+        if old is None:
+            return []
+        values = self._values[step.name]
+        why = [f"{name}: {shown(old.block.get(name))} -> {shown(value)}" for name, value in values.items() if old.block.get(name) != value]
+        for name in step.after:
+            now, before = self.verdicts[name].manifest, old.upstream.get(name, {}).get("digest", "")
+            if now is not None and now.digest != before:
+                why.append(f"data: {name} is {now.digest[:8]}, was {before[:8] or 'not used'}")
+        if content != old.code:
+            now_modules, then = code.contents(step.entry), old.facts.get("modules", {})
+            changed = sorted(name for name in {*now_modules, *then} if now_modules.get(name) != then.get(name))
+            why.append(f"code: {', '.join(changed) or step.entry}")
+        return why
+
+    def _data(self, old: Manifest | None) -> tuple[str | None, list[str]]:
+        """Version of the data that a run would use, None if DVC would make another; and what is new about it."""
+        stage = f"{self._target.paper}@{self._dataset}"
+        locked = dvc.locked(stage, self._settings.root)
+        if locked is None:
+            return None, ["data: never made"]
+        if changes := dvc.changes(stage, self._settings.root):
+            return None, [f"data: {changes}"]
+        news = [f"data: dvc.lock has {locked[:8]}, in use is {old.facts['dvc_md5'][:8]}"] if old and old.facts["dvc_md5"] != locked else []
+        return locked, news
+
+    def _fits(self, step: Any, stored: Manifest, content: str, version: str | None) -> bool:
+        """Whether a run would find this output under its content key."""
+        digests = {name: verdict.manifest.digest for name, verdict in self.verdicts.items() if name in step.after and verdict.manifest}
+        extra = stored.facts.get("key_extra", {})
+        same = (
+            stored.code == content
+            and stored.block == self._values[step.name]
+            and {name: pointer["digest"] for name, pointer in stored.upstream.items()} == digests
+            and all(self._values.get(name) == block for name, block in extra.get("blocks", {}).items())
+        )
+        if step.name == "dataset":
+            return same and extra == {"dvc": version, "partition": self._target.partition}
+        if step.name == "champion":
+            return same and stored.partition == self._target.partition and self._still_stands(stored)
+        return same
+
+    def _still_stands(self, decision: Manifest) -> bool:
+        """Whether the alias is where this decision left it."""
+        model = self.verdicts["model"].manifest
+        present = registry.peek(self._settings, str(self._target))
+        if model is None or present is None:
+            return False
+        mine = present[1] == model.key
+        return mine if decision.facts["promoted"] else mine or decision.facts["key_extra"].get("champion") == present[1]
+
+    def _without_change(self, step: Any, old: Manifest | None) -> list[str]:
+        if old is not None:
+            return ["the champion is another one now" if step.name == "champion" else "the numbers upstream changed"]
+        pointer = self._store.current(self._target.paper, self._target.partition, step.name)
+        return ["never made" if pointer is None else "its files are gone or damaged"]
 
 
 def shown(value: Any) -> str:

@@ -1,8 +1,10 @@
 """Names on the command line: `PAPER`, `PAPER.PARTITION`, `PAPER.PARTITION@ALIAS`."""
 
 import difflib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipelines.papers import PAPERS
 from tenfold.core import params
@@ -58,6 +60,36 @@ def one(word: str, root: Path) -> Target:
     if len(found) != 1:
         raise UsageError(f"`{word}` names {len(found)} partitions: {', '.join(map(str, found))}. Name one.")
     return found[0]
+
+
+def needed(steps: Iterable[Any], asset: str) -> set[str]:
+    """The asset and everything it is made from."""
+    after = {step.name: step.after for step in steps}
+    found: set[str] = set()
+    waiting = [asset]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += after[name]
+    return found
+
+
+def check_words(target: Target, root: Path, steps: Iterable[Any], overrides: Mapping[str, Mapping[str, Any]], to: str | None) -> None:
+    """Raise UsageError before anything runs for an asset or a number that does not exist, or a value of the wrong type."""
+    by_name = {step.name: step for step in steps}
+    for asset in [*overrides, *([to] if to else [])]:
+        if asset not in by_name:
+            raise UsageError(f"{target.paper} has no asset `{asset}`{nearest(asset, list(by_name))}. Assets: {', '.join(by_name)}.")
+    tree = params.load(root)
+    recipe = params.datasets(tree, target.paper)[params.split_partition(target.partition)[0]].recipe
+    for asset, values in overrides.items():
+        if asset == "dataset":
+            raise UsageError("--set dataset...: the numbers of `dataset` are read by DVC. Change them in params.yaml.")
+        if to and asset not in needed(by_name.values(), to):
+            raise UsageError(f"--set {asset}.{next(iter(values))} has no effect with --to {to}: {asset} comes after it.")
+        block = params.block(tree, target.paper, recipe, asset)
+        params.resolve(by_name[asset].block, block, values, f"{target.paper}.recipes.{recipe}.{asset}")
 
 
 def nearest(word: str, known: list[str]) -> str:

@@ -2,16 +2,19 @@
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import yaml
 
-from pipelines.targets import Target, nearest, targets
+from pipelines.papers import modules
+from pipelines.targets import Target, check_words, targets
 from tenfold.core.errors import UsageError
 from tenfold.ops import home
 from tenfold.ops.settings import Settings, load
@@ -44,26 +47,36 @@ def main(args: argparse.Namespace) -> int:
     settings = load()
     wanted = targets(args.target, settings.root)
     overrides = parse_overrides(args.set)
+    for target in wanted:
+        check_words(target, settings.root, modules()[target.paper].STEPS, overrides, args.to)
     if args.dry_run:
         from pipelines.dry_run import explain
 
-        for target in wanted:
-            print(explain(settings, target, overrides, args.to))
+        print("\n\n".join(explain(settings, target, overrides, args.to) for target in wanted))
         return 0
     started = time.perf_counter()
+    stop_on_sigterm()
     home.ensure(settings)
     outcomes = execute(settings, wanted, overrides, args.to)
     failed = [outcome for outcome in outcomes if outcome.error]
-    if not failed and not args.to:
-        scoreboard(settings)
+    board = scoreboard(settings) if not failed and not args.to else ""
     from pipelines.summary import summary
 
-    print(summary(settings, outcomes, time.perf_counter() - started))
-    for outcome in failed:
-        print(f"\n{outcome.target}: {outcome.error}", file=sys.stderr)
+    print(summary(settings, outcomes, time.perf_counter() - started), flush=True)
+    for line in [*(f"{outcome.target}: {outcome.error}" for outcome in failed), *([board] if board else [])]:
+        print(f"\n{line}", file=sys.stderr)
     if any(outcome.stopped for outcome in failed):
         return 75
-    return 1 if failed else 0
+    return 1 if failed or board else 0
+
+
+def stop_on_sigterm() -> None:
+    """SIGTERM ends like Ctrl-C wherever Dagster has not put its own handler."""
+
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupted)
 
 
 def parse_overrides(words: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -74,7 +87,10 @@ def parse_overrides(words: Sequence[str]) -> dict[str, dict[str, Any]]:
         asset, dot, number = name.partition(".")
         if not (equals and dot and asset and number):
             raise UsageError(f"--set {word}: write ASSET.NAME=VALUE, for example --set model.lr=3.0e-4.")
-        value = yaml.safe_load(text)
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UsageError(f"--set {word}: `{text}` cannot be read; lists are written [1, 2], text as it is.") from None
         if isinstance(value, str):
             try:
                 value = float(value)
@@ -92,7 +108,7 @@ def execute(settings: Settings, wanted: Sequence[Target], overrides: dict[str, d
     from pipelines.definitions import defs
     from tenfold.core.progress import TerminalSink
 
-    os.environ["DAGSTER_HOME"] = str(settings.home / "dagster")
+    os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
     os.environ["TENFOLD_ROOT"], os.environ["TENFOLD_HOME"] = str(settings.root), str(settings.home)
     definitions = defs()
     shared.progress_sinks[:] = [TerminalSink(sys.stderr)]
@@ -100,6 +116,7 @@ def execute(settings: Settings, wanted: Sequence[Target], overrides: dict[str, d
     with dg.DagsterInstance.get() as instance:
         for target in wanted:
             outcome = run_one(definitions, instance, target, overrides, to)
+            stop_on_sigterm()  # Dagster leaves its own handler behind
             outcomes.append(outcome)
             if outcome.stopped:
                 break
@@ -111,16 +128,12 @@ def run_one(definitions: Any, instance: Any, target: Target, overrides: dict[str
     import dagster as dg
 
     from pipelines.jobs import op_name
+    from pipelines.recovery import owner_tags
 
     job = definitions.resolve_job_def(target.paper)
-    graph = definitions.resolve_asset_graph()
-    names = {key.path[-1]: key for key in graph.get_all_asset_keys() if key.path[0] == target.paper}
-    for asset in [*overrides, *([to] if to else [])]:
-        if asset not in names:
-            raise UsageError(f"{target.paper} has no asset `{asset}`{nearest(asset, sorted(names))}. Assets: {', '.join(sorted(names))}.")
     selection = None
     if to:
-        selection = list(dg.AssetSelection.assets(names[to]).upstream().resolve(graph))
+        selection = list(dg.AssetSelection.assets([target.paper, to]).upstream().resolve(definitions.resolve_asset_graph()))
     config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     if overrides:
         config["ops"] = {op_name(target.paper, asset): {"config": {"overrides": values}} for asset, values in overrides.items()}
@@ -131,21 +144,21 @@ def run_one(definitions: Any, instance: Any, target: Target, overrides: dict[str
         run_config=config,
         asset_selection=selection,
         raise_on_error=False,
-        tags={"tenfold/trigger": "cli"},
+        tags={"tenfold/trigger": "cli", **owner_tags()},
     )
     made: list[str] = []
     unchanged: list[str] = []
     for event in result.all_events:
         if event.is_step_materialization:
             materialization = event.step_materialization_data.materialization
-            hit = str(materialization.metadata["cache"].value).startswith("hit") if "cache" in materialization.metadata else False
+            hit = str(materialization.metadata["cache"].value).startswith("hit")
             (unchanged if hit else made).append(materialization.asset_key.path[-1])
-    error, stopped = ("", False) if result.success else explain_failure(result)
+    error, stopped = ("", False) if result.success else explain_failure(result, target)
     return Outcome(target, time.perf_counter() - started, made, unchanged, error, stopped)
 
 
-def explain_failure(result: Any) -> tuple[str, bool]:
-    """The failed step in the user's words; a traceback only for what we did not foresee."""
+def explain_failure(result: Any, target: Target) -> tuple[str, bool]:
+    """The failed step in the user's words, and whether it was only stopped; a traceback only for what we did not foresee."""
     contracts = [
         event.event_specific_data
         for event in result.all_events
@@ -154,30 +167,57 @@ def explain_failure(result: Any) -> tuple[str, bool]:
         and not event.event_specific_data.passed
     ]
     if contracts:
-        lines = [f"{check.asset_key.path[-1]}: {check.check_name}: {check.description}" for check in contracts]
-        return "\n".join(
-            [*lines, "The table of the check is in the Dagster UI. What was made is kept, but nothing goes on from it."]
-        ), False
+        return "\n".join([*(line for check in contracts for line in broken_contract(check)), cure(target)]), False
     for event in result.all_events:
         if event.is_step_failure:
             data = event.step_failure_data
+            asset = event.step_key.split("__")[-1]
             user = data.user_failure_data
             if user is not None and user.metadata and "tenfold" in user.metadata:
-                return f"{event.step_key.split('__')[-1]}: {user.description}", user.metadata["tenfold"].value == "stopped"
-            return f"{event.step_key}: {data.error.to_string() if data.error else 'failed'}", False
+                return f"{asset}: {user.description}", user.metadata["tenfold"].value == "stopped"
+            if data.error is not None and data.error.cls_name == "DagsterExecutionInterruptedError":
+                return f"{asset}: stopped. Finished work is kept; the same command goes on from here.", True
+            return f"{asset}: {data.error.to_string() if data.error else 'failed'}", False
     return "the run failed; see its log in the Dagster UI.", False
 
 
-def scoreboard(settings: Settings) -> None:
-    """Gather all papers and partitions."""
+def broken_contract(check: Any) -> list[str]:
+    """The contract's name, then a line a broken rule with the ids that break it."""
+    rules = check.metadata.get("rules")
+    broken = [record.data for record in rules.records if not record.data["passed"]] if rules is not None else []
+    lines = [f"{rule['says']} ({rule['column']}): {rule['unexpected']} {rule['examples']}".rstrip(" :") for rule in broken]
+    return [f"{check.asset_key.path[-1]}: the contract `{check.check_name}` failed. {check.description}", *(f"  {line}" for line in lines)]
+
+
+def cure(target: Target) -> str:
+    """What to do about a contract that failed."""
+    dataset = target.partition.partition(".")[0]
+    return (
+        "What was made is kept for a look but is not current: nothing goes on from it, the last good output stays.\n"
+        f"Correct the data (`tenfold datasets check {target.paper} {dataset}` looks at its source) or the numbers in params.yaml, "
+        f"then `tenfold run {target}`."
+    )
+
+
+def scoreboard(settings: Settings) -> str:
+    """Gather all papers and partitions; why it failed, empty if it did not."""
     import dagster as dg
 
     from pipelines.definitions import defs
+    from pipelines.recovery import owner_tags
 
     with dg.DagsterInstance.get() as instance:
-        defs().resolve_job_def("scoreboard").execute_in_process(
-            instance=instance, run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}, raise_on_error=True
+        result = (
+            defs()
+            .resolve_job_def("scoreboard")
+            .execute_in_process(
+                instance=instance,
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                raise_on_error=False,
+                tags={"tenfold/trigger": "cli", **owner_tags()},
+            )
         )
+    return "" if result.success else explain_failure(result, Target("scoreboard", "all"))[0]
 
 
 def report_path(settings: Settings, target: Target) -> Path | None:

@@ -9,71 +9,134 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import FrameType
+
+from filelock import FileLock, Timeout
 
 from tenfold.core import atomic
 from tenfold.core.errors import TenfoldError, UsageError
 from tenfold.ops import home
 from tenfold.ops.settings import Settings, load
 
+# the servers are local: a proxy of the environment must not be asked for them
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+Servers = dict[str, subprocess.Popen[bytes]]
+
 
 def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Arguments of `ui`."""
-    parser.add_argument("--port", type=int, help="Dagster's port (default 3000)")
-    parser.add_argument("--mlflow-port", type=int, help="MLflow's port (default 5000)")
+    parser.add_argument("--port", type=port_number, help="Dagster's port (default 3000, or TENFOLD_PORT)")
+    parser.add_argument("--mlflow-port", type=port_number, help="MLflow's port (default 5000, or TENFOLD_MLFLOW_PORT)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1; neither server asks for a login)")
-    parser.add_argument("--timeout", type=float, default=180, help="seconds to wait until both answer")
+    parser.add_argument("--timeout", type=float, default=180, metavar="S", help="seconds to wait until both answer (default 180)")
+
+
+def port_number(text: str) -> int:
+    """A port that one can ask for."""
+    number = int(text)
+    if not 0 < number < 65536:
+        raise argparse.ArgumentTypeError(f"{text} is no port: ports go from 1 to 65535")
+    return number
 
 
 def main(args: argparse.Namespace) -> int:
-    """Start both servers, wait until both answer, print both addresses, stop both on Ctrl-C or SIGTERM."""
+    """Start both servers, wait until both answer, print both addresses, stop both on Ctrl-C, SIGTERM or a closed terminal."""
+    began = time.monotonic()
     settings = load()
-    dagster_port, mlflow_port = args.port or settings.port, args.mlflow_port or settings.mlflow_port
-    for name, port in (("Dagster", dagster_port), ("MLflow", mlflow_port)):
-        if taken(args.host, port):
-            option = "--port" if name == "Dagster" else "--mlflow-port"
-            raise UsageError(
-                f"port {port}, meant for {name}, is in use, perhaps by another `tenfold ui`. Stop that one, or choose another with {option}."
-            )
+    ports = {"dagster": args.port or settings.port, "mlflow": args.mlflow_port or settings.mlflow_port}
+    addresses = {name: f"http://{args.host}:{port}" for name, port in ports.items()}
     home.ensure(settings)
-    home.ensure_mlflow(settings)
-    from pipelines.recovery import end_dead_runs
+    servers: Servers = {}
+    with alone(settings), interruptible():
+        refuse_taken(args.host, ports["dagster"], ports["mlflow"])
+        try:
+            print("starting Dagster and MLflow ...", flush=True)
+            atomic.write_json(settings.home / "ui.json", addresses)
+            home.ensure_mlflow(settings)
+            servers["MLflow"] = start(mlflow_command(settings, args.host, ports["mlflow"]), settings, "mlflow.log")
+            servers["Dagster"] = start(dagster_command(settings, args.host, ports["dagster"]), settings, "dagster.log")
+            end_dead_runs(settings)
+            health = {"MLflow": f"{addresses['mlflow']}/health", "Dagster": f"{addresses['dagster']}/server_info"}
+            wait(health, servers, args.timeout, settings)
+            print(
+                f"Dagster  {addresses['dagster']}/asset-groups\nMLflow   {addresses['mlflow']}/#/experiments\n\n"
+                f"Both answer after {time.monotonic() - began:.0f} s. After an edit of params.yaml or of the code: Deployment > tenfold > "
+                "Reload definitions.\nCtrl-C stops both.",
+                flush=True,
+            )
+            while True:
+                check_alive(servers, settings, "ended by itself")
+                time.sleep(0.5)
+        except KeyboardInterrupt:
+            print("\nstopping ...", flush=True)
+            return 0
+        finally:
+            stop(servers.values())
+            (settings.home / "ui.json").unlink(missing_ok=True)
 
-    for line in end_dead_runs(settings):
-        print(line)
-    addresses = {"dagster": f"http://{args.host}:{dagster_port}", "mlflow": f"http://{args.host}:{mlflow_port}"}
-    environment = {**os.environ, **settings.exports()}
-    ui_file = settings.home / "ui.json"
-    logs = settings.home / "logs"
-    servers = {
-        "MLflow": start(mlflow_command(settings, args.host, mlflow_port), settings.root, environment, logs / "mlflow.log"),
-        "Dagster": start(dagster_command(settings, args.host, dagster_port), settings.root, environment, logs / "dagster.log"),
-    }
+
+@contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """One `tenfold ui` a home: two Dagster daemons on one instance would launch everything twice."""
     try:
-        signal.signal(signal.SIGTERM, interrupted)
-        atomic.write_json(ui_file, addresses)
-        print("starting Dagster and MLflow ...", flush=True)
-        wait({"MLflow": f"{addresses['mlflow']}/health", "Dagster": f"{addresses['dagster']}/server_info"}, servers, args.timeout, logs)
-        print(f"Dagster  {addresses['dagster']}/asset-groups\nMLflow   {addresses['mlflow']}/#/experiments\n")
-        print("After an edit of params.yaml or of the code: Deployment > tenfold > Reload definitions.\nCtrl-C stops both.", flush=True)
-        while all(server.poll() is None for server in servers.values()):
-            time.sleep(0.5)
-        dead = next(name for name, server in servers.items() if server.poll() is not None)
-        raise TenfoldError(f"{dead} ended by itself; its last words are in {logs / (dead.lower() + '.log')}.")
-    except KeyboardInterrupt:
-        print("\nstopping ...", flush=True)
-        return 0
+        with FileLock(settings.locks / "ui.lock", timeout=0):
+            yield
+    except Timeout:
+        raise UsageError(f"another `tenfold ui` runs on {settings.home}{where(settings)}. Use that one, or stop it first.") from None
+
+
+def where(settings: Settings) -> str:
+    """The addresses of the one that runs, if it has written them."""
+    written = settings.home / "ui.json"
+    return f" (Dagster at {settings.dagster_url}, MLflow at {settings.mlflow_url})" if written.is_file() else ""
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM, SIGHUP and SIGINT end in the same orderly way, also where a shell handed SIGINT down as ignored.
+
+    Handlers, unlike ignored signals, are not inherited: the servers start with the defaults. While stopping, further signals wait.
+    """
+
+    def interrupted(signum: int, frame: FrameType | None) -> None:
+        for name in kept:
+            signal.signal(name, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    kept = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for name, handler in kept.items():
+        # a SIGHUP that is ignored was ignored on purpose (nohup)
+        if not (name == signal.SIGHUP and handler == signal.SIG_IGN):
+            signal.signal(name, interrupted)
+    try:
+        yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        stop(servers.values())
-        ui_file.unlink(missing_ok=True)
+        for name, handler in kept.items():
+            signal.signal(name, handler)
 
 
-def interrupted(signum: int, frame: FrameType | None) -> None:
-    """SIGTERM ends like Ctrl-C."""
-    raise KeyboardInterrupt
+def refuse_taken(host: str, dagster_port: int, mlflow_port: int) -> None:
+    """Raises UsageError for a port that somebody listens on, before anything is started."""
+    if dagster_port == mlflow_port:
+        raise UsageError(f"Dagster and MLflow cannot both have port {dagster_port}. Choose two with --port and --mlflow-port.")
+    for name, option, port in (("Dagster", "--port", dagster_port), ("MLflow", "--mlflow-port", mlflow_port)):
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            if probe.connect_ex((host, port)) == 0:
+                raise UsageError(
+                    f"port {port}, meant for {name}, is in use by another program. Stop that one, or choose another with {option}."
+                )
+
+
+def end_dead_runs(settings: Settings) -> None:
+    """While the servers start; until it is done, the daemon queues everything behind runs that no longer exist."""
+    from pipelines.recovery import end_dead_runs as end
+
+    for line in end(settings):
+        print(line, flush=True)
 
 
 def dagster_command(settings: Settings, host: str, port: int) -> list[str]:
@@ -89,62 +152,69 @@ def mlflow_command(settings: Settings, host: str, port: int) -> list[str]:
     ]  # fmt: skip
 
 
-def start(command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+def start(command: Sequence[str], settings: Settings, log: str) -> subprocess.Popen[bytes]:
     """A server in a process group of its own, so that Ctrl-C reaches us alone and stopping reaches all of it."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-
-    def default_signals() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-    with log.open("wb") as stream:
+    environment = {**os.environ, **settings.exports()}
+    with (settings.home / "logs" / log).open("wb") as stream:
         return subprocess.Popen(
-            command, cwd=folder, env=dict(environment), stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT,
-            start_new_session=True, preexec_fn=default_signals,
+            command, cwd=settings.root, env=environment, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
         )  # fmt: skip
 
 
-def wait(urls: Mapping[str, str], servers: Mapping[str, subprocess.Popen[bytes]], timeout: float, logs: Path) -> None:
+def wait(urls: Mapping[str, str], servers: Servers, timeout: float, settings: Settings) -> None:
     """Until every address answers."""
     deadline = time.monotonic() + timeout
     waiting = dict(urls)
     while waiting:
-        for name, url in list(waiting.items()):
-            if servers[name].poll() is not None:
-                raise TenfoldError(f"{name} did not start; its last words:\n{tail(logs / (name.lower() + '.log'))}")
-            try:
-                with urllib.request.urlopen(url, timeout=5):
-                    del waiting[name]
-            except (urllib.error.URLError, OSError):
-                continue
-        if time.monotonic() > deadline:
+        check_alive(servers, settings, "did not start")
+        waiting = {name: url for name, url in waiting.items() if not answers(url)}
+        if waiting and time.monotonic() > deadline:
             raise TenfoldError(
-                f"{' and '.join(waiting)} did not answer within {timeout:.0f} s; see {logs}. On a slow machine use --timeout."
+                f"{' and '.join(waiting)} did not answer within {timeout:.0f} s. On a slow machine use --timeout. "
+                f"{last_words(next(iter(waiting)), settings)}"
             )
-        time.sleep(0.3)
+        time.sleep(0.2)
 
 
-def stop(servers: Iterable[subprocess.Popen[bytes]], patience: float = 45) -> None:
-    """SIGTERM to each group, SIGKILL to what is left."""
-    running = [server for server in servers if server.poll() is None]
-    for server in running:
-        os.killpg(server.pid, signal.SIGTERM)
+def answers(url: str) -> bool:
+    """Whether a server is ready there."""
+    try:
+        with _DIRECT.open(url, timeout=5):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def check_alive(servers: Servers, settings: Settings, what: str) -> None:
+    """Raises TenfoldError with the end of the log of a server that is gone."""
+    for name, server in servers.items():
+        if server.poll() is not None:
+            raise TenfoldError(f"{name} {what}. {last_words(name, settings)}")
+
+
+def last_words(name: str, settings: Settings, lines: int = 15) -> str:
+    """The end of a server's log."""
+    path = settings.home / "logs" / f"{name.lower()}.log"
+    return "\n".join([f"The end of {path}:", *path.read_text(errors="replace").splitlines()[-lines:]])
+
+
+def stop(servers: Iterable[subprocess.Popen[bytes]], patience: float = 30) -> None:
+    """SIGTERM to each group, SIGKILL to what is left of it, also where the leader is already gone."""
+    groups = [server for server in servers if signalled(server, signal.SIGTERM)]
     deadline = time.monotonic() + patience
-    for server in running:
-        try:
-            server.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
+    while groups and time.monotonic() < deadline:
+        time.sleep(0.1)
+        groups = [server for server in groups if signalled(server, 0)]
+    for server in groups:
+        signalled(server, signal.SIGKILL)
+        server.wait()
 
 
-def taken(host: str, port: int) -> bool:
-    """Whether something listens there."""
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((host, port)) == 0
-
-
-def tail(path: Path, lines: int = 15) -> str:
-    """The end of a log."""
-    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+def signalled(server: subprocess.Popen[bytes], number: int) -> bool:
+    """Send a signal to the server's whole group (0: only look); False if nobody is left in it."""
+    server.poll()  # a leader that ended but was not waited for would still count
+    try:
+        os.killpg(server.pid, number)
+    except ProcessLookupError:
+        return False
+    return True

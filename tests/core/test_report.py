@@ -229,3 +229,12 @@ def test_claims_reports_and_figures_load_nothing_heavy() -> None:
         "print(sorted({name.split('.')[0] for name in sys.modules} & {'torch', 'numpy', 'matplotlib', 'PIL', 'pandas', 'pyarrow'}))"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_page_of_other_parts() -> None:
+    reader = Reader(report.shell("Scoreboard <x>", "all", {"papers · demo": report.paragraph("a"), "AUPRO @ 30 %": "", "<i>": "b"}))
+    assert reader.texts["h2"] == reader.texts["a"] == ["papers · demo", "AUPRO @ 30 %", "<i>"]
+    anchors = [value for tag, name, value in reader.attributes if (tag, name) == ("section", "id")]
+    assert [value for tag, name, value in reader.attributes if (tag, name) == ("a", "href")] == [f"#{anchor}" for anchor in anchors]
+    assert len(set(anchors)) == 3
+    assert reader.texts["p"] == ["all", "a", "Nothing to show here.", "b"]

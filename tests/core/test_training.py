@@ -37,7 +37,7 @@ class Training:
         self.y = torch.sin(self.x.sum(1, keepdim=True))
         self.x[list(bad)] = torch.nan
         self.module = nn.Sequential(nn.Linear(6, width), nn.BatchNorm1d(width), nn.GELU(), nn.Dropout(0.2), nn.Linear(width, 1))
-        self.optimizer = torch.optim.Adam(self.module.parameters(), lr=lr)
+        self.optimizer = torch.optim.Adam(self.module.parameters(), lr=lr, fused=True)
         self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, T_max=STEPS)
         self.before_step: Callable[[int], None] = lambda step: None
         self.seen: list[list[int]] = []

@@ -39,7 +39,7 @@ _STYLE: dict[str, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The house style, for figures made inside the `with` block."""
+    """The house style, for what is drawn inside the `with` block: titles and legends take theirs when they are made."""
     import matplotlib
     from cycler import cycler
 

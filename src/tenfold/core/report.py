@@ -74,7 +74,7 @@ def render(page: Page) -> str:
     return shell(page.title, page.subtitle, parts)
 
 
-def shell(title: str, subtitle: str, parts: Mapping[str, Content]) -> str:
+def shell(title: str, subtitle: str, parts: Mapping[str, str]) -> str:
     """A self-contained page of named parts with a table of contents; an empty part says that there is nothing."""
     anchors = {name: re.sub("[^a-z0-9]+", "-", name.lower()) for name in parts}
     links = join(*(markup('<li><a href="#{}">{}</a></li>', anchors[name], name) for name in parts))
@@ -237,14 +237,14 @@ def claims_table(claims: Sequence[Claim]) -> Html:
         notes = {"Measured": claim.measure, "Not judged": claim.reason, "Published": claim.published, "Source": claim.source}
         small = (markup('<div class="small">{}: {}</div>', name, note) for name, note in notes.items() if note)
         cells = (
-            markup('<th scope="row">{}</th>', claim.id),
+            markup('<th scope="row">{}</th><td>{}</td>', claim.id, badge(claim.verdict)),
             markup("<td>{}{}</td>", claim.statement, join(*small)),
             markup('<td class="n">{}</td>', interval(claim.measured, claim.lo, claim.hi)),
             markup('<td class="n">{} {}</td>', _OPS[claim.op], number(claim.threshold)),
-            markup("<td>{}</td><td>{}</td>", _strip(claim), badge(claim.verdict)),
+            markup("<td>{}</td>", _strip(claim)),
         )
         lines.append(markup('<tr class="{}">{}</tr>', claim.verdict, join(*cells)))
-    head = '<th>Id</th><th>Statement</th><th class="n">Measured</th><th class="n">Wanted</th><th>95 % interval</th><th>Verdict</th>'
+    head = '<th>Id</th><th>Verdict</th><th>Statement</th><th class="n">Measured</th><th class="n">Wanted</th><th>95 % interval</th>'
     return markup(
         '<div class="scroll"><table class="claims"><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>', Html(head), join(*lines)
     )

@@ -39,6 +39,7 @@ section {
 h2 { font-size: 1.32rem; line-height: 1.25; letter-spacing: -.01em; margin: 0 0 .9rem; }
 h3 { font-size: 1.02rem; margin: 1.7rem 0 .5rem; }
 section > h2 + h3 { margin-top: 0; }
+section > :last-child, .body > :last-child { margin-bottom: 0; }
 p, ul, ol { margin: 0 0 .85rem; max-width: 74ch; }
 #verdict > p:first-of-type { font-size: 1.2rem; line-height: 1.5; }
 a { color: var(--accent); }
@@ -69,7 +70,7 @@ tbody tr:last-child > * { border-bottom: 0; }
 .ci { color: var(--soft); font-size: .84em; white-space: nowrap; }
 .small { color: var(--soft); font-size: .84rem; margin-top: .25rem; }
 table.claims { width: 100%; }
-table.claims td:nth-child(2) { min-width: 17rem; }
+table.claims td:nth-child(3) { min-width: 15rem; }
 table.claims td.n .ci { display: block; }
 svg.strip { display: block; overflow: visible; max-width: none; }
 svg .wanted { fill: var(--wanted); }
@@ -86,7 +87,7 @@ table.intervals .axis td:nth-child(2) > span:last-child { float: right; }
 figure { margin: 0; min-width: 0; }
 figure img { display: block; max-width: 100%; height: auto; border-radius: .45rem; border: 1px solid var(--line); background: #fff; }
 figcaption { color: var(--soft); font-size: .84rem; line-height: 1.45; margin: .35rem 0 .2rem; overflow-wrap: anywhere; }
-section > figure, .body > figure { margin: .6rem 0 1.2rem; }
+section > figure:not(:last-child), .body > figure:not(:last-child) { margin: .6rem 0 1.2rem; }
 .grid {
   display: grid; gap: 1rem; margin: .4rem 0 1.2rem;
   grid-template-columns: repeat(auto-fill, minmax(max(8rem, 100% / var(--columns) - 1rem), 1fr));
@@ -95,7 +96,7 @@ section > figure, .body > figure { margin: .6rem 0 1.2rem; }
 table.matrix { min-width: 0; }
 table.matrix th, table.matrix td { padding: .15rem; border: 0; vertical-align: middle; text-align: center; }
 table.matrix tbody th {
-  font-weight: 500; font-size: .84rem; text-align: right; padding-right: .7rem; max-width: 11rem; overflow-wrap: anywhere;
+  font-weight: 500; font-size: .84rem; text-align: right; padding-right: .7rem; max-width: 11rem; overflow-wrap: break-word;
 }
 table.matrix img { width: 8.2rem; max-width: none; border-radius: .25rem; }
 table.matrix tbody tr:hover { background: none; }
