@@ -1,5 +1,7 @@
 """Crossmodal feature mapping (CFM, CVPR 2024), asset by asset: from raw RGB + 3D scans to a registered champion."""
 
+from pathlib import Path
+
 import dagster as dg
 
 from assets import shared, tracked
@@ -31,6 +33,17 @@ CHAMPION = Step(
 )
 STEPS = [DATASET, PREPARED, FEATURES, MODEL, BASELINES, EVALUATION, REPORT, CHAMPION]
 
+
+def weights_there(block: blocks.Features, folder: Path) -> None:
+    """The weights that the user brings, before hours of preparation; extractors of the demo bring their own."""
+    brought = [(name, entry) for name, entry in ((block.extractor_2d, block.weights_2d), (block.extractor_3d, block.weights_3d)) if entry]
+    if brought:
+        from tenfold.crossmodal_anomaly import weights
+
+        for name, entry in brought:
+            weights.user(folder, entry, name)
+
+
 CLAIMS = {
     "C1": "Segments at least as well as memory banks on the same features, and finds mismatched modalities that no bank finds.",
     "C2": "Detects at least as well as the best joint memory bank (judged over all units, on the scoreboard).",
@@ -49,6 +62,7 @@ CLAIMS = {
 )
 def dataset(context: dg.AssetExecutionContext, config: Overrides, home: Home) -> dg.MaterializeResult:
     """Verified table of this unit's parts, versioned by DVC; untrusted parts stand in the quarantine with their reason."""
+    tracked.ready(FEATURES, context, home, weights_there)
     stage = tracked.begin_dataset(DATASET, context, home, config)
 
     def make(work: Working) -> Made:
@@ -155,8 +169,10 @@ def evaluation(context: dg.AssetExecutionContext, config: Overrides, home: Home)
         from tenfold.crossmodal_anomaly import contract, evaluate
         from tenfold.ops import contracts
 
-        inputs = [stage.input(name) for name in EVALUATION.after]
-        made = evaluate.run(*inputs, stage.block, work.out, stage.progress, tracked.identity(stage))
+        made = evaluate.run(
+            prepared=stage.input("prepared"), features=stage.input("features"), model=stage.input("model"),
+            baselines=stage.input("baselines"), block=stage.block, out=work.out, progress=stage.progress, identity=tracked.identity(stage),
+        )  # fmt: skip
         made.checks.append(contracts.validate(work.out / "scores.parquet", contract.SCORES, "contract_scores"))
         made.checks.append(contracts.validate(work.out / "metrics.parquet", contract.METRICS, "contract_metrics"))
         return made

@@ -8,6 +8,7 @@ import dagster as dg
 from assets import shared
 from assets.shared import Home
 from tenfold.core import code
+from tenfold.core.errors import TenfoldError
 
 
 def automation() -> Any:
@@ -29,9 +30,11 @@ def scoreboard_of(papers: dict[str, ModuleType]) -> dg.AssetsDefinition:
         """All papers and partitions side by side: measured against the paper's figure, claims, cost; a page a dataset."""
         from tenfold.ops import scoreboard as gather
 
-        board = gather.update(
-            home.settings(), {name: list(module.PARTS.get_partition_keys()) for name, module in papers.items()}, context.run_id
-        )
+        partitions = {name: list(module.PARTS.get_partition_keys()) for name, module in papers.items()}
+        try:
+            board = gather.update(home.settings(), partitions, context.run_id)
+        except TenfoldError as error:
+            raise shared.as_failure(error) from error
         metadata = {note.label: shared.value_of(note) for note in board.notes}
         return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(board.digest))
 

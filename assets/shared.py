@@ -6,6 +6,7 @@ is never called: the manifest's metadata and check results are yielded again, an
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,6 +21,10 @@ from tenfold.core.stage import Made, Note
 from tenfold.core.store import Manifest, Store, Working, content_key
 from tenfold.ops import logged, provenance
 from tenfold.ops.settings import Settings
+
+# Checks per partition (what makes a verdict belong to its partition) and code references are marked as young by Dagster.
+for kind in (dg.PreviewWarning, dg.BetaWarning):
+    warnings.filterwarnings("ignore", category=kind)
 
 # Where progress goes besides Dagster's log; the command line adds its terminal here.
 progress_sinks: list[Callable[[Event], None]] = []
@@ -298,11 +303,11 @@ def value_of(note: Note) -> dg.MetadataValue:  # type: ignore[type-arg]
         return dg.MetadataValue.table(records, schema=dg.TableSchema(columns=[dg.TableColumn(c, kinds[c]) for c in columns]))
     if note.kind == "float" and note.value is None:
         return dg.MetadataValue.null()
-    make = {
+    make: dict[str, Callable[[Any], dg.MetadataValue]] = {  # type: ignore[type-arg]
         "text": dg.MetadataValue.text, "int": dg.MetadataValue.int, "float": dg.MetadataValue.float, "bool": dg.MetadataValue.bool,
         "md": dg.MetadataValue.md, "url": dg.MetadataValue.url, "path": dg.MetadataValue.path, "json": dg.MetadataValue.json,
-    }[note.kind]  # fmt: skip
-    return make(note.value)
+    }  # fmt: skip
+    return make[note.kind](note.value)
 
 
 def cell(value: Any) -> Any:

@@ -1,17 +1,19 @@
 """How assets meet DVC, MLflow and the registry; the same for all papers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import dagster as dg
+
 from assets.shared import Home, Overrides, Stage, Step, as_failure, progress_of
-from tenfold.core import atomic
-from tenfold.core.errors import BadData, TenfoldError, UsageError
+from tenfold.core import atomic, params
+from tenfold.core.errors import BadData, Corrupt, TenfoldError, UsageError
 from tenfold.core.params import split_partition
 from tenfold.core.stage import Check, Made, Note
-from tenfold.core.store import MANIFEST, Manifest
+from tenfold.core.store import MANIFEST, Manifest, Store
 from tenfold.ops import dvc, gate, home, logged, provenance, registry
 
 
@@ -29,6 +31,30 @@ def begin_dataset(step: Step, context: Any, place: Home, config: Overrides) -> S
     stage = step.begin(context, place, config, extra={"dvc": version.md5, "partition": context.partition_key})
     stage.facts["dvc_md5"] = version.md5
     return stage
+
+
+def ready(step: Step, context: Any, place: Home, check: Callable[[Any, Path], None]) -> None:
+    """Ask, before anything is made, whether what `step` needs later in this run is there; `check` gets its block and the paper's weights.
+
+    Nothing is asked if the run leaves the step out, or if it was made before.
+    """
+    settings = place.settings()
+    planned = context.run.asset_selection
+    if planned is not None and dg.AssetKey([step.paper, step.name]) not in planned:
+        return
+    try:
+        if Store(settings.home).current(step.paper, context.partition_key, step.name) is not None:
+            return
+        tree = params.load(settings.root)
+        recipe = params.datasets(tree, step.paper)[split_partition(context.partition_key)[0]].recipe
+        given = context.run.run_config.get("ops", {}).get(f"{step.paper}__{step.name}", {}).get("config", {}).get("overrides", {})
+        where = f"{step.paper}.recipes.{recipe}.{step.name}"
+        check(
+            params.resolve(step.block, params.block(tree, step.paper, recipe, step.name), given, where),
+            settings.root / "data" / "weights" / step.paper,
+        )
+    except TenfoldError as error:
+        raise as_failure(error) from error
 
 
 def data_root(stage: Stage, written: str) -> Path:
@@ -184,29 +210,45 @@ def log_evaluation(stage: Stage, manifest: Manifest) -> None:
 
 def log_report(stage: Stage, manifest: Manifest) -> None:
     """The page and its figures as artifacts."""
-    log_files(stage, manifest, {"report.html": "", "figures": ""}, {})
+    log_files(stage, manifest, {"report.html": "", "figures": "figures"}, {})
 
 
 def begin_champion(step: Step, context: Any, place: Home, config: Overrides) -> Stage:
-    """The key depends on who is champion now, so that a promotion by hand in MLflow is seen; once it is us, nothing is new."""
-    settings = place.settings()
+    """The key depends on who is champion now, so that an alias moved by hand in MLflow is seen; once it is us, nothing is new."""
     try:
-        present = registry.peek(settings, f"{step.paper}.{context.partition_key}")
+        present = registry.peek(place.settings(), f"{step.paper}.{context.partition_key}")
     except TenfoldError as error:
         raise as_failure(error) from error
     stage = step.begin(context, place, config)
-    mine = stage.upstream["model"]["key"]
     if present is None:
-        return stage
+        return undone(step, context, place, config, {})
+    mine = stage.upstream["model"]["key"]
     if present[1] != mine:
-        return step.begin(context, place, config, extra={"champion": present[1]})
+        return undone(step, context, place, config, {"champion": present[1]})
     # we are champion: the decision that made us so still stands, if everything upstream is as it was
     pointer = stage.store.current(stage.paper, stage.partition, stage.asset)
-    if pointer is not None and (path := stage.store.folder(stage.paper, stage.asset, pointer.key) / MANIFEST).exists():
-        decided = Manifest.read(path)
-        if decided.upstream == stage.upstream and decided.code == stage.code and decided.block == stage.values:
-            return step.begin(context, place, config, extra=decided.facts["key_extra"])
+    decided = decision_of(stage, pointer.key) if pointer else None
+    unchanged = decided is not None and (decided.upstream, decided.code, decided.block) == (stage.upstream, stage.code, stage.values)
+    if decided is not None and unchanged and decided.facts["promoted"]:
+        return step.begin(context, place, config, extra=decided.facts["key_extra"])
     return step.begin(context, place, config, extra={"champion": mine})
+
+
+def undone(step: Step, context: Any, place: Home, config: Overrides, extra: Mapping[str, Any]) -> Stage:
+    """The stage of this decision. If it was taken before and promoted us, but we are not champion, somebody undid it: decide again."""
+    stage, times = step.begin(context, place, config, extra=extra), 0
+    while (decided := decision_of(stage, stage.key)) is not None and decided.facts["promoted"]:
+        times += 1
+        stage = step.begin(context, place, config, extra={**extra, "undone": times})
+    return stage
+
+
+def decision_of(stage: Stage, key: str) -> Manifest | None:
+    """The stored decision with this key."""
+    try:
+        return Manifest.read(stage.store.folder(stage.paper, stage.asset, key) / MANIFEST)
+    except (FileNotFoundError, Corrupt):
+        return None
 
 
 def promote(stage: Stage, out: Path, headline: tuple[str, str], science: ModuleType) -> Made:
@@ -240,6 +282,9 @@ def promote(stage: Stage, out: Path, headline: tuple[str, str], science: ModuleT
             )
             old, drift = rescored.value, rescored.drift
         decision = gate.decide(all(check.passed for check in contracts), new, old, headline[1], stage.block.least_gain, same)
+        if decision.promote and present is not None and "undone" in stage.facts["key_extra"]:
+            by_hand = f"But the alias was moved back to version {present[0]} by hand: it stays there."
+            decision = gate.Decision(False, f"{decision.reason} {by_hand}")
         version = present[0] if same and present is not None else register(stage, name, inputs, files, science, decision)
     facts_now: dict[str, Any] = {"version": version, "promoted": decision.promote, "reason": decision.reason, "new": new, "champion": old}
     atomic.write_json(out / "champion.json", {"model": name, "model_key": mine, **facts_now})

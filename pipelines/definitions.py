@@ -1,16 +1,10 @@
 """The code location: assets of all papers, their jobs, schedules and sensors. Loading it imports no torch."""
 
-import warnings
-
 import dagster as dg
 
 from assets.scoreboard import scoreboard_of
 from assets.shared import Home
 from pipelines import jobs, papers, schedules, sensors
-
-# Checks per partition (what makes a verdict belong to its partition) and code references are marked as young by Dagster.
-for kind in (dg.PreviewWarning, dg.BetaWarning):
-    warnings.filterwarnings("ignore", category=kind)
 
 
 @dg.definitions

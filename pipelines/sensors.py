@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from tenfold.core.errors import Corrupt
 from tenfold.core.params import split_partition
 from tenfold.core.store import MANIFEST, Manifest, Store
 from tenfold.ops import dvc
@@ -29,9 +30,8 @@ def dvc_versions(modules: dict[str, ModuleType], jobs: list[Any]) -> dg.SensorDe
         for paper, module in modules.items():
             for partition in module.PARTS.get_partition_keys():
                 locked = dvc.locked(f"{paper}@{split_partition(partition)[0]}", settings.root)
-                used = store.current(paper, partition, "dataset")
-                manifest = Manifest.read(store.folder(paper, "dataset", used.key) / MANIFEST) if used else None
-                if locked and manifest and manifest.facts.get("dvc_md5") != locked:
+                used = version_in_use(store, paper, partition)
+                if locked and used and used != locked:
                     asked += 1
                     yield dg.RunRequest(
                         run_key=f"{locked}-{partition}",
@@ -45,6 +45,17 @@ def dvc_versions(modules: dict[str, ModuleType], jobs: list[Any]) -> dg.SensorDe
     return sensor
 
 
+def version_in_use(store: Store, paper: str, partition: str) -> str | None:
+    """md5 of the data that the partition's current dataset was taken from; None if it was never made or is gone."""
+    pointer = store.current(paper, partition, "dataset")
+    if pointer is None:
+        return None
+    try:
+        return str(Manifest.read(store.folder(paper, "dataset", pointer.key) / MANIFEST).facts["dvc_md5"])
+    except (FileNotFoundError, Corrupt):
+        return None
+
+
 def failures() -> dg.SensorDefinition:
     """Writes each failed run to `<home>/logs/failures.jsonl` and calls `TENFOLD_WEBHOOK` if one is set."""
 
@@ -53,7 +64,12 @@ def failures() -> dg.SensorDefinition:
         description="Notes each failed run in logs/failures.jsonl and posts it to TENFOLD_WEBHOOK, if set.",
     )  # fmt: skip
     def sensor(context: dg.RunFailureSensorContext) -> None:
-        report_failure(context.dagster_run.run_id, context.dagster_run.job_name, context.partition_key, context.failure_event.message or "")
+        report_failure(
+            context.dagster_run.run_id,
+            context.dagster_run.job_name,
+            context.dagster_run.tags.get("dagster/partition"),
+            context.failure_event.message or "",
+        )
 
     return sensor
 
@@ -69,11 +85,11 @@ def report_failure(run_id: str, job: str, partition: str | None, message: str) -
     log.parent.mkdir(parents=True, exist_ok=True)
     if settings.webhook:
         body = json.dumps({"text": f"tenfold: run {run_id} of {job} {partition or ''} failed: {message}", **record}).encode()
-        request = urllib.request.Request(settings.webhook, data=body, headers={"Content-Type": "application/json"})
         try:
+            request = urllib.request.Request(settings.webhook, data=body, headers={"Content-Type": "application/json"})
             with urllib.request.urlopen(request, timeout=10) as answer:
                 record["webhook"] = str(answer.status)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # nobody there; no address
             record["webhook"] = f"not delivered: {error}"
     with log.open("a") as stream:
         stream.write(json.dumps(record) + "\n")

@@ -1,7 +1,11 @@
 """The table with which a run ends."""
 
+import csv
 import json
 from collections.abc import Sequence
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tenfold.core.store import Store
@@ -11,6 +15,7 @@ if TYPE_CHECKING:
     from pipelines.commands.run import Outcome
 
 MARKS = {"holds": "holds", "fails": "FAILS", "not_judged": "not judged"}
+MOST_OTHERS = 3
 
 
 def summary(settings: Settings, outcomes: Sequence["Outcome"], seconds: float) -> str:
@@ -22,52 +27,55 @@ def summary(settings: Settings, outcomes: Sequence["Outcome"], seconds: float) -
     reports: list[str] = []
     for outcome in outcomes:
         target = outcome.target
+        row = [target.paper, target.partition, *row_of(outcome, "-"), f"{outcome.seconds:.1f} s"]
         evaluation = store.current(target.paper, target.partition, "evaluation")
-        if evaluation is None:
-            rows.append([target.paper, target.partition, "-", "-", "-", f"{outcome.seconds:.1f} s"])
-            continue
-        folder = store.folder(target.paper, "evaluation", evaluation.key)
-        headline, others = numbers(folder / "metrics.parquet", target.paper)
-        judged = json.loads((folder / "claims.json").read_text())
-        counts = [
-            f"{sum(c['verdict'] == verdict for c in judged)} {word}"
-            for verdict, word in (("holds", "hold"), ("fails", "FAIL"), ("not_judged", "open"))
-        ]
-        rows.append([target.paper, target.partition, headline, others, ", ".join(counts), f"{outcome.seconds:.1f} s"])
-        claims += [f"  {target.partition:<14} {c['id']:<4} {MARKS[c['verdict']]:<10} {claim_line(c)}" for c in judged]
-        report = store.current(target.paper, target.partition, "report")
-        if report:
-            reports.append(f"  {store.folder(target.paper, 'report', report.key) / 'report.html'}")
+        # the numbers of an earlier run are none of this one's
+        if not outcome.error and evaluation is not None and "evaluation" in [*outcome.made, *outcome.unchanged]:
+            folder = store.folder(target.paper, "evaluation", evaluation.key)
+            headline, others = numbers(folder / "metrics.parquet", target.paper)
+            judged = json.loads((folder / "claims.json").read_text())
+            counts = [
+                f"{sum(c['verdict'] == verdict for c in judged)} {word}"
+                for verdict, word in (("holds", "hold"), ("fails", "FAIL"), ("not_judged", "open"))
+            ]
+            row[2:5] = [headline, others, ", ".join(counts)]
+            claims += [f"  {target.partition:<14} {c['id']:<4} {MARKS[c['verdict']]:<10} {claim_line(c)}" for c in judged]
+            report = store.current(target.paper, target.partition, "report")
+            if report and "report" in [*outcome.made, *outcome.unchanged]:
+                reports.append(f"  {store.folder(target.paper, 'report', report.key) / 'report.html'}")
+        rows.append(row)
     lines += columns(rows)
     if claims:
         lines += ["", "claims", *claims]
+    board = store.current("scoreboard", "all", "scoreboard")
+    if reports and board:
+        reports.append(f"  {store.folder('scoreboard', 'scoreboard', board.key) / 'index.html'}")
     if reports:
         lines += ["", "reports", *reports]
-    board = settings.home / "current" / "scoreboard" / "scoreboard.html"
-    if board.exists():
-        lines += [f"  {board}"]
     made = sum(len(o.made) for o in outcomes)
     total = made + sum(len(o.unchanged) for o in outcomes)
     done = f"{made} of {total} assets made" if made else f"nothing changed: {total} assets checked, none recomputed"
-    lines += [
-        "",
-        f"{done}, {seconds:.1f} s in all",
-        "Look around: `tenfold ui` (in .venv/bin) starts Dagster and MLflow and prints their addresses.",
-    ]
+    if any(outcome.error for outcome in outcomes):
+        done = f"not finished: {made} assets made, {total - made} unchanged"
+    lines += ["", f"{done}, {seconds:.1f} s in all"]
+    if reports:
+        lines.append("Look around: `tenfold ui` (in .venv/bin) starts Dagster and MLflow and prints their addresses.")
     return "\n".join(lines)
 
 
-def numbers(path: Any, paper: str) -> tuple[str, str]:
-    """The headline with its interval, and the other whole-set metrics of `ours` (means over seeds)."""
-    from importlib import import_module
+def row_of(outcome: "Outcome", nothing: str) -> list[str]:
+    """Headline, others and claims of a run that has no numbers of its own."""
+    state = "stopped" if outcome.stopped else "FAILED" if outcome.error else nothing
+    return [state, nothing, nothing]
 
-    import pyarrow.compute as pc
+
+def numbers(path: Path, paper: str) -> tuple[str, str]:
+    """The headline with its interval, and the other metrics that the paper publishes (means over seeds, `ours`)."""
     import pyarrow.parquet as pq
 
     headline = import_module(f"tenfold.{paper}.metrics").HEADLINE[0]
-    table = pq.read_table(path)
-    mine = table.filter((pc.field("method") == "ours") & (pc.field("variant") == "") & (pc.field("slice") == "all") & ~pc.field("timing"))
-    rows = mine.to_pylist()
+    wanted = {"method": "ours", "variant": "", "slice": "all", "timing": False}
+    rows = [row for row in pq.read_table(path).to_pylist() if all(row[column] == value for column, value in wanted.items())]
 
     def mean(metric: str, column: str = "value") -> float | None:
         values = [row[column] for row in rows if row["metric"] == metric and row[column] is not None]
@@ -75,8 +83,10 @@ def numbers(path: Any, paper: str) -> tuple[str, str]:
 
     value, lo, hi = mean(headline), mean(headline, "lo"), mean(headline, "hi")
     text = "-" if value is None else f"{headline} {value:.3f}" + (f" [{lo:.3f}, {hi:.3f}]" if lo is not None and hi is not None else "")
-    others = [f"{name} {mean(name):.3f}" for name in ("i_auroc", "p_auroc") if mean(name) is not None]
-    return text, " ".join(others)
+    text_of_figures = (files(f"tenfold.{paper}") / "published.csv").read_text(encoding="utf-8")
+    published = dict.fromkeys(row["metric"] for row in csv.DictReader(text_of_figures.splitlines()))
+    others = [f"{name} {found:.3f}" for name in published if name != headline and (found := mean(name)) is not None]
+    return text, " ".join(others[:MOST_OTHERS])
 
 
 def claim_line(claim: dict[str, Any]) -> str:

@@ -11,6 +11,11 @@ from tenfold.ops.quiet import quiet
 quiet()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # Dagster marks checks per partition, code references and its condition tester as young
+    config.addinivalue_line("filterwarnings", "ignore:.*is currently in (preview|beta)")
+
+
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A tiny root of this test alone, which the environment names as TENFOLD_ROOT."""

@@ -2,6 +2,10 @@
 
 import os
 import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -23,3 +27,44 @@ def environment(root: Path, **more: str) -> dict[str, str]:
     """Environment of a command that works on `root`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TENFOLD_", "MLFLOW_TRACKING", "DAGSTER_"))}
     return {**kept, "TENFOLD_ROOT": str(root), "TENFOLD_HOME": str(root / ".tenfold"), **more}
+
+
+def copy_of(root: Path, target: Path) -> Path:
+    """A root with everything another one has made. MLflow's database holds absolute paths: they are rewritten."""
+    shutil.copytree(root, target, symlinks=True)
+    with closing(sqlite3.connect(target / ".tenfold" / "mlflow" / "mlflow.db")) as database, database:
+        for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            for _, column, kind, *_ in database.execute(f"PRAGMA table_info({table})").fetchall():
+                if "CHAR" in kind or "TEXT" in kind:
+                    change = f"UPDATE {table} SET {column} = replace({column}, ?, ?) WHERE instr({column}, ?)"
+                    database.execute(change, (f"{root}/", f"{target}/", f"{root}/"))
+    return target
+
+
+def tenfold(root: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """The real command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", *words],
+        cwd=root,
+        env=environment(root, **more),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def start(root: Path, *words: str) -> subprocess.Popen[str]:
+    """The real command, its progress readable line by line from `stderr`."""
+    command = [sys.executable, "-m", "pipelines.cli", *words]
+    return subprocess.Popen(command, cwd=root, env=environment(root), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1)
+
+
+def read_until(process: subprocess.Popen[str], words: str) -> str:
+    """What the process wrote to stderr up to a line that holds `words`."""
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if words in line:
+            return "".join(lines)
+    raise AssertionError(f"it ended without '{words}':\n{''.join(lines)}")

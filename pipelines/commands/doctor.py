@@ -4,12 +4,12 @@ import argparse
 import os
 import re
 import shutil
+import socket
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 
-from pipelines.commands.ui import taken
 from pipelines.recovery import end_dead_runs
 from tenfold.core.errors import TenfoldError
 from tenfold.core.store import Store
@@ -123,9 +123,11 @@ def disk(settings: Settings) -> Iterator[Finding]:
 
 
 def ports(settings: Settings) -> Iterator[Finding]:
-    """Taken ports matter only to the next `tenfold ui`."""
+    """Ports in use matter only to the next `tenfold ui`."""
     for name, port, option in (("Dagster", settings.port, "--port"), ("MLflow", settings.mlflow_port, "--mlflow-port")):
-        used = taken("127.0.0.1", port)
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            used = probe.connect_ex(("127.0.0.1", port)) == 0
         yield (NOTE, f"{port} ({name}) is in use; `tenfold ui {option} N` takes another") if used else (OK, f"{port} ({name}) is free")
 
 

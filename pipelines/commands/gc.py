@@ -7,10 +7,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from pipelines.papers import PAPERS
 from pipelines.summary import columns
+from tenfold.core.errors import Corrupt
 from tenfold.core.store import MANIFEST, Manifest, Store
 from tenfold.ops import registry
 from tenfold.ops.settings import Settings, load
+
+Output = tuple[str, str, str]
 
 
 def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
@@ -41,39 +45,49 @@ def main(args: argparse.Namespace) -> int:
     ]
     left = list(store.unfinished())
     corrupt = settings.home / "work" / "corrupt"
+    damaged = sum(path.stat().st_size for path in corrupt.rglob("*") if path.is_file())
     table.append(["-", "unfinished work", "", "", str(len(left)), f"{sum(entry.bytes for entry in left) / 2**20:.1f}"])
+    if damaged:
+        table.append(["-", "damaged, set aside", "", "", "", f"{damaged / 2**20:.1f}"])
     print("\n".join(columns(table)))
     print("In use: what is current, what it was made from, and what a champion was made from. DVC's cache is DVC's: `dvc gc -w`.")
     if not args.delete:
         return 0
+    freed = damaged
     for entry in unused:
         store.remove(entry.paper, entry.asset, entry.key)
+        store.discard(entry.paper, entry.asset, entry.key)
+        freed += entry.bytes
     for entry in left:
-        with store.working(entry.paper, entry.asset, entry.key) as working:
-            shutil.rmtree(working.out.parent)
+        if store.discard(entry.paper, entry.asset, entry.key):
+            freed += entry.bytes
+        else:
+            print(f"kept {entry.paper}/{entry.asset} {entry.key}: a run is working on it")
     shutil.rmtree(corrupt, ignore_errors=True)
-    freed = sum(entry.bytes for entry in [*unused, *left]) / 2**20
-    print(f"freed {freed:.1f} MiB")
+    print(f"freed {freed / 2**20:.1f} MiB")
     if args.runs_older_than is not None:
         print(f"deleted {delete_runs(settings, args.runs_older_than)} finished Dagster run(s)")
     return 0
 
 
-def in_use(settings: Settings, store: Store) -> set[tuple[str, str, str]]:
+def in_use(settings: Settings, store: Store) -> set[Output]:
     """Keys that are current or a champion's, and everything upstream of them."""
-    waiting: list[tuple[str, str, str]] = []
-    for paper, partition, asset, pointer in store.pointers():
-        waiting.append((paper, asset, pointer.key))
-        if champion := registry.peek(settings, f"{paper}.{partition}"):
-            waiting.append((paper, "model", champion[1]))
-    used: set[tuple[str, str, str]] = set()
+    waiting: list[Output] = [(paper, asset, pointer.key) for paper, _, asset, pointer in store.pointers()]
+    for paper in PAPERS:
+        for name in registry.champions(settings, paper):
+            if champion := registry.peek(settings, name):
+                waiting.append((paper, "model", champion[1]))
+    used: set[Output] = set()
     while waiting:
         item = waiting.pop()
-        path = store.folder(*item) / MANIFEST
-        if item in used or not path.exists():
+        if item in used:
             continue
         used.add(item)
-        waiting += [(item[0], name, upstream["key"]) for name, upstream in Manifest.read(path).upstream.items()]
+        try:
+            upstream = Manifest.read(store.folder(*item) / MANIFEST).upstream
+        except (FileNotFoundError, Corrupt):
+            continue  # the next run makes it again; what it was made from is unknown
+        waiting += [(item[0], name, pointer["key"]) for name, pointer in upstream.items()]
     return used
 
 

@@ -14,7 +14,7 @@ import yaml
 
 from pipelines.papers import modules
 from pipelines.targets import Target, one
-from tenfold.core import code
+from tenfold.core import code, params
 from tenfold.core.errors import TenfoldError, UsageError
 from tenfold.core.store import MANIFEST, Manifest, Store
 from tenfold.ops import dvc, provenance, registry
@@ -89,11 +89,14 @@ def differences(settings: Settings, lineage: Lineage) -> list[str]:
         changed = sorted(module for module in {*now, *before} if now.get(module) != before.get(module))
         if changed:
             lines.append(f"code of {name}: {', '.join(changed)}")
-    md5 = lineage.manifests["dataset"].facts.get("dvc_md5")
+    lines += numbers(settings, lineage)
+    md5 = lineage.manifests["dataset"].facts["dvc_md5"]
     stage = f"{lineage.target.paper}@{lineage.target.partition.partition('.')[0]}"
     locked = dvc.locked(stage, settings.root)
     if locked != md5:
         lines.append(f"data: {stage} is {locked} in dvc.lock, was {md5}")
+    elif changes := dvc.changes(stage, settings.root):
+        lines.append(f"data: {changes}")
     before_versions = lineage.manifests["model"].versions
     other = [
         f"{name} {before_versions[name]} -> {version}"
@@ -105,14 +108,30 @@ def differences(settings: Settings, lineage: Lineage) -> list[str]:
     return lines
 
 
+def numbers(settings: Settings, lineage: Lineage) -> list[str]:
+    """Numbers of params.yaml that are others now; those that were overridden are given again."""
+    target = lineage.target
+    tree = params.load(settings.root)
+    recipe = params.datasets(tree, target.paper)[params.split_partition(target.partition)[0]].recipe
+    lines = []
+    for name, manifest in lineage.manifests.items():
+        now = {**params.block(tree, target.paper, recipe, name), **manifest.overrides}
+        for number in sorted({*now, *manifest.block}):
+            if now.get(number) != manifest.block.get(number):
+                lines.append(
+                    f"params.yaml: {target.paper}.recipes.{recipe}.{name}.{number} is {now.get(number)}, was {manifest.block.get(number)}"
+                )
+    return lines
+
+
 def way_back(lineage: Lineage) -> list[str]:
     """Commands that restore code, data and numbers."""
     model = lineage.manifests["model"]
-    commit = model.made_by.get("git_commit", "unknown")
+    commit = model.made_by.get("git_commit", provenance.UNKNOWN)
     stage = f"{lineage.target.paper}@{lineage.target.partition.partition('.')[0]}"
     dirty = "   # the checkout had uncommitted changes then: this is the nearest commit" if model.made_by.get("git_dirty") else ""
     return [
-        f"git checkout {commit}{dirty}",
+        f"git checkout {commit}{dirty}" if commit != provenance.UNKNOWN else "# made outside git: put the files named above back by hand",
         "make install",
         f"dvc checkout {stage} || dvc pull {stage} || dvc repro {stage}",
         " ".join(["tenfold", *command(lineage)]),
@@ -142,7 +161,7 @@ def run_again(settings: Settings, lineage: Lineage, fresh: Path) -> Manifest:
 def report(before: Manifest, after: Manifest) -> int:
     """The same weights, or which files differ."""
     weights = [name for name in before.files if name.endswith(".safetensors")]
-    different = [name for name in weights if after.files.get(name, {}).get("sha256") != before.files[name]["sha256"]]
+    different = [name for name in weights if after.files.get(name) != before.files[name]]
     if not different:
         print(f"reproduced: all {len(weights)} weight files are the same, byte for byte")
         return 0

@@ -204,12 +204,13 @@ def scoreboard(settings: Settings) -> str:
     import dagster as dg
 
     from pipelines.definitions import defs
+    from pipelines.jobs import SCOREBOARD
     from pipelines.recovery import owner_tags
 
     with dg.DagsterInstance.get() as instance:
         result = (
             defs()
-            .resolve_job_def("scoreboard")
+            .resolve_job_def(SCOREBOARD)
             .execute_in_process(
                 instance=instance,
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},

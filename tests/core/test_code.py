@@ -1,5 +1,6 @@
 """Which modules an asset rests on, and what changes their hash."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -78,6 +79,57 @@ def test_a_new_submodule_that_an_import_now_means_counts(tmp_path: Path) -> None
     (tmp_path / "pk/b/value.py").write_text("")
     assert "pk.b.value" in code.modules("pk.a.entry", tmp_path)
     assert code.content("pk.a.entry", tmp_path) != before
+
+
+def by_tree(source: bytes) -> set[code.Import]:
+    """The same from the syntax tree: slow and obvious."""
+    found: set[code.Import] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {(0, alias.name, ()) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.level, node.module or "", tuple(alias.name for alias in node.names)))
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "import_module" and node.args:
+            if isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str):
+                found.add((0, node.args[0].value, ()))
+    return found
+
+
+FILES_OF_PYTHON = sorted(Path(os.__file__).parent.glob("[a-m]*.py"))[::3]
+
+
+@pytest.mark.parametrize("folder", ["src", "assets", "pipelines", "python"])
+def test_imports_are_those_of_the_syntax_tree(folder: str) -> None:
+    paths = FILES_OF_PYTHON if folder == "python" else sorted((code.SOURCE.parent / folder).rglob("*.py"))
+    assert paths
+    for path in paths:
+        source = path.read_bytes()
+        assert set(code.imports(source)) == by_tree(source), path
+
+
+# Joined in any order, each is a piece of a valid module; some hold the word `import` where it is none.
+PIECES = [
+    "import a\n", "import a.b as c, d\n", "import a . b\n", "x = 1; import a; import b # import c\n", "if x: import a\n",
+    "from a import b\n", "from a.b import (c, d as e,)\n", "from a import (  # import no)\n    b,  # from x import y\n    c\n)\n",
+    "from . import a\n", "from .import a\n", "from ...a import b as c\n", "from a import *\n", "from a \\\n    import b, \\\n    c\n",
+    "def f():\n    yield from g\n    import a\n", "def f():\n    raise A from e; import a\n", "class C:\n    from a import b\n",
+    '"""import a\nfrom a import b"""\n', "'''x \\''' import a'''\n", "x = 'import a'; y = \"it's\"\n", 'r"""\\" """; import a\n', "x = r'\\' import a'\n",
+    'f"{x!r} import a"\n', "b'import a'\n", "# it's a comment: import a\n", "reimport = from_x = x.imports\n", "importa(fromb)\n", "x = ''; import a\n",
+    "import_module('a.b')\n", "importlib.import_module( r'a' '.b', package)\n", "import_module(name)\n", "import_module('a' + b)\n", "import_module(f'a{b}')\n",
+    "import a\r\n", "# \xe9 import a\n", "x = '\\\n'; import a\n",
+]  # fmt: skip
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.sampled_from(PIECES), max_size=6))
+def test_imports_are_told_from_strings_and_comments(pieces: list[str]) -> None:
+    source = "".join(pieces).encode()
+    assert set(code.imports(source)) == by_tree(source)
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_imports_of_one_statement(piece: str) -> None:
+    assert set(code.imports(piece.encode())) == by_tree(piece.encode())
 
 
 SOURCE = '''"""Doc."""

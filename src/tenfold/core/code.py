@@ -5,6 +5,7 @@ Modules are found by reading files: nothing is imported, so this is cheap and sa
 
 import ast
 import hashlib
+import os
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -69,7 +70,7 @@ def version(entry: str, *extra: bytes, source: Path = SOURCE) -> str:
 
 Import = tuple[int, str, tuple[str, ...]]  # level, module, names taken from it
 
-# Outside strings and comments the word `import` is always a statement, so finding it takes no syntax tree: a tenth of the time.
+# Outside strings and comments the word `import` is always a statement: found so, imports cost a tenth of a syntax tree.
 _STATEMENT = re.compile(
     r"""
     \"{3} [^"\\]* (?: (?: \\. | "(?!"") ) [^"\\]* )* \"{3}
@@ -77,8 +78,9 @@ _STATEMENT = re.compile(
   | " [^"\\\n]* (?: \\. [^"\\\n]* )* "
   | ' [^'\\\n]* (?: \\. [^'\\\n]* )* '
   | \# [^\n]*
+  | import_module (?<!\wimport_module) \s* \( \s* (?P<called> (?: [rRuU]? (?: "[^"\n]*" | '[^'\n]*' ) \s* )+ ) [,)]
   | (?: from (?<!\wfrom) (?P<base> (?: [\w.\ \t\f] | \\\n )+? ) )? import (?<!\wimport) (?!\w)
-    (?P<names> (?: [\ \t\f] | \\\n )* \( (?: [^)\#] | \#[^\n]* )* \) | (?: [^\n;\#\\] | \\\n )* )
+    (?P<names> (?: [\ \t\f] | \\\n )* \( [^)\#]* (?: \#[^\n]* [^)\#]* )* \) | (?: [^\n;\#\\] | \\\n )* )
     """,
     re.VERBOSE | re.DOTALL,
 )
@@ -89,35 +91,20 @@ _NOISE = re.compile(r"\#[^\n]*|[()\\]")
 @lru_cache(maxsize=1024)
 def imports(source: bytes) -> tuple[Import, ...]:
     """What a module's import statements, wherever they stand, and its calls of `import_module("a literal")` name."""
-    if b"import_module" in source:
-        return _imports_of_tree(ast.parse(source))
-    try:
-        text = source.decode()
-    except UnicodeDecodeError:
-        return _imports_of_tree(ast.parse(source))
+    text = source.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n")
     found: list[Import] = []
-    for match in _STATEMENT.finditer(text.replace("\r\n", "\n")):
-        if match["names"] is not None:
+    for match in _STATEMENT.finditer(text):
+        if match["called"]:
+            found.append((0, ast.literal_eval(f"({match['called']})"), ()))
+        elif match["names"]:
             words = [part.split() for part in _NOISE.sub(" ", match["names"]).split(",")]
             names = ["".join(part[: part.index("as")] if "as" in part else part) for part in words if part]
-            if match["base"] is None:
-                found += [(0, name, ()) for name in names]
-            else:
+            if match["base"]:
                 base = "".join(match["base"].replace("\\", " ").split())
                 module = base.lstrip(".")
                 found.append((len(base) - len(module), module, tuple(names)))
-    return tuple(found)
-
-
-def _imports_of_tree(tree: ast.AST) -> tuple[Import, ...]:
-    found: list[Import] = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found += [(0, alias.name, ()) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            found.append((node.level, node.module or "", tuple(alias.name for alias in node.names)))
-        elif isinstance(node, ast.Call) and (name := _imported_by_call(node)):
-            found.append((0, name, ()))
+            else:
+                found += [(0, name, ()) for name in names]
     return tuple(found)
 
 
@@ -149,13 +136,6 @@ def _is_bare_string(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
-def _imported_by_call(node: ast.Call) -> str:
-    called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-    if called == "import_module" and node.args and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str):
-        return node.args[0].value
-    return ""
-
-
 def _targets(level: int, base: str, names: tuple[str, ...], package: str, source: Path) -> list[str]:
     """Absolute names an import may mean; those that turn out to be no module are dropped later."""
     if level:
@@ -174,8 +154,6 @@ def _targets(level: int, base: str, names: tuple[str, ...], package: str, source
 
 
 def _locate(name: str, source: Path) -> Path | None:
-    stem = source.joinpath(*name.split("."))
-    for path in (stem / "__init__.py", stem.with_name(stem.name + ".py")):
-        if path.is_file():
-            return path
-    return None
+    # Plain strings: this is asked hundreds of times while definitions load.
+    stem = f"{source}{os.sep}{name.replace('.', os.sep)}"
+    return next((Path(path) for path in (f"{stem}{os.sep}__init__.py", f"{stem}.py") if os.path.isfile(path)), None)

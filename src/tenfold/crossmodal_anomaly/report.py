@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from tenfold.core import atomic, tables
 from tenfold.core import claims as core_claims
@@ -129,7 +130,20 @@ def run(folders: dict[str, Path], block: config.Report, out: Path, provenance: d
     atomic.write_text(out / "report.html", html)
     progress.advance()
     size = (out / "report.html").stat().st_size
-    return Made(notes=[Note("Verdict", "text", sentence(found)), Note("Page, MB", "float", round(size / 1e6, 2))], facts={"bytes": size})
+    notes = [Note("Verdict", "text", sentence(found)), *_thumbnails(out / "figures"), Note("Page, MB", "float", round(size / 1e6, 2))]
+    return Made(notes=notes, facts={"bytes": size})
+
+
+def _thumbnails(folder: Path) -> list[Note]:
+    """The pictures one looks at first, small: metadata is kept for ever in the event database."""
+    notes = []
+    for name, label, side in (("gallery", "Gallery", 900), ("scores", "Scores", 700), ("training", "Training", 900)):
+        path = folder / f"{name}.png"
+        if path.is_file():
+            with Image.open(path) as image:
+                uri = core_figures.image_uri(np.asarray(image.convert("RGB")), side, "jpeg")
+            notes.append(Note(label, "md", f"![{label}]({uri})"))
+    return notes
 
 
 def sentence(found: Evaluation) -> str:

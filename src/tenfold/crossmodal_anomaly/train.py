@@ -165,7 +165,9 @@ def _network(
     # written last: its presence says that this network is complete
     atomic.write_json(made / "calibration.json", asdict(calibration))
     thresholds = {"image_threshold": calibration.image_threshold, "pixel_threshold": calibration.pixel_threshold}
-    diary.done({**{name: value for name, value in result.history[best - 1].items() if name != "epoch"}, "best_epoch": best, **thresholds})
+    # under names of their own: under the curves' they would be one more point of each
+    final = {f"best/{name}": value for name, value in result.history[best - 1].items() if name != "epoch"}
+    diary.done({**final, "best_epoch": best, **thresholds})
 
 
 def schedule(parts: int, shots: int, block: config.Model, few: bool) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """Which stored output is in which MLflow run: a small file each, so that a cache hit links to it without MLflow."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -8,7 +9,9 @@ from tenfold.ops.settings import Settings
 
 
 def _marker(settings: Settings, paper: str, asset: str, key: str) -> Path:
-    return settings.home / "mlflow" / "logged" / paper / asset / f"{key}.json"
+    # a run of one tracking server means nothing to another; a home that was moved is still the same one
+    server = hashlib.sha256(settings.mlflow_tracking_uri.replace(str(settings.home), "").encode()).hexdigest()[:8]
+    return settings.home / "mlflow" / "logged" / server / paper / asset / f"{key}.json"
 
 
 def note(settings: Settings, paper: str, asset: str, key: str, run_id: str | None, url: str | None) -> None:

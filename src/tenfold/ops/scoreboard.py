@@ -1,8 +1,10 @@
 """The gather over all papers and partitions: one table, a page, and a page a dataset of units x methods x metrics."""
 
+import csv
+import hashlib
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.resources import files
@@ -19,7 +21,6 @@ from tenfold.ops.settings import Settings
 
 NAME = "scoreboard"
 ALL = "all"
-SHOWN = ("aupro_30", "i_auroc", "p_auroc")
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,15 @@ def update(settings: Settings, partitions: Mapping[str, Sequence[str]], run_id: 
                 entries.append(Entry(paper, key, pointer, store.folder(paper, "evaluation", pointer.key)))
     content = code.content("tenfold.ops.scoreboard")
     digests = {f"{entry.paper}.{entry.partition}": entry.pointer.digest for entry in entries}
-    key = content_key(NAME, NAME, digests, {}, content)
+    key = content_key(NAME, NAME, digests, {}, content, extra=papers_own(partitions))
     manifest = store.find(NAME, NAME, key)
     if manifest is None:
         with store.working(NAME, NAME, key) as working:
             manifest = store.find(NAME, NAME, key)
             if manifest is None:
                 started = time.perf_counter()
+                for entry in entries:
+                    store.open(entry.paper, entry.partition, "evaluation")  # verified before it is read
                 notes = make(store, entries, working.out)
                 manifest = store.publish(
                     working,
@@ -84,6 +87,17 @@ def update(settings: Settings, partitions: Mapping[str, Sequence[str]], run_id: 
     store.set_current(NAME, ALL, NAME, manifest.key, manifest.digest)
     folder = store.folder(NAME, NAME, manifest.key)
     return Board(folder, manifest.digest, [*manifest.notes, Note("page", "path", str(folder / "index.html"))])
+
+
+def papers_own(papers: Iterable[str]) -> dict[str, list[str]]:
+    """What each paper adds to the board, found by name and so not among this module's imports: its rules and its figures."""
+    return {
+        paper: [
+            code.content(f"tenfold.{paper}.claims"),
+            hashlib.sha256((files(f"tenfold.{paper}") / "published.csv").read_bytes()).hexdigest(),
+        ]
+        for paper in papers
+    }
 
 
 def make(store: Store, entries: Sequence[Entry], out: Path) -> list[Note]:
@@ -140,12 +154,22 @@ def dataset_page(paper: str, dataset: str, members: Sequence[Entry], verdicts: S
     found = {(entry.partition, row["method"]) for entry in members for row in entry.rows() if row["variant"] == "" and not row["timing"]}
     by_entry = {entry.partition: entry.rows() for entry in members}
     sections: dict[str, Html] = {"Claims": report.claims_table(verdicts)}
-    for metric in SHOWN:
+    for metric in compared(paper, by_entry.values()):
         methods = sorted({method for _, method in found}, key=lambda name: (name != "ours", name))
         rows = [[method, *(mean_of(by_entry[entry.partition], metric, method) for entry in members)] for method in methods]
         if any(value[0] is not None for row in rows for value in row[1:]):
             sections[metric] = report.table(["method", *(entry.partition for entry in members)], rows)
     return report.shell(f"{paper} on {dataset}", "means over seeds, 95 % intervals over parts", sections)
+
+
+def compared(paper: str, tables_of_rows: Iterable[Sequence[Mapping[str, Any]]]) -> list[str]:
+    """Metrics of quality on which several methods were measured, the headline first."""
+    methods: dict[str, set[str]] = {import_module(f"tenfold.{paper}.metrics").HEADLINE[0]: {"", "ours"}}
+    for rows in tables_of_rows:
+        for row in rows:
+            if row["slice"] == ALL and row["variant"] == "" and not row["timing"] and row["scale"] == "1" and row["better"] != "none":
+                methods.setdefault(row["metric"], set()).add(row["method"])
+    return [metric for metric, names in methods.items() if len(names) > 1]
 
 
 def mean_of(rows: Sequence[Mapping[str, Any]], metric: str, method: str) -> tuple[float | None, float | None, float | None]:
@@ -165,18 +189,12 @@ def mean_of(rows: Sequence[Mapping[str, Any]], metric: str, method: str) -> tupl
 
 def published(entry: Entry, metric: str) -> str:
     """The paper's figure for this partition's unit, with its mark; the same words wherever it is shown."""
-    import csv
-
     unit = split_partition(entry.partition)[1]
-    with (files(f"tenfold.{entry.paper}") / "published.csv").open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            if (
-                row["metric"] == metric
-                and row["dataset"] == entry.dataset
-                and row["slice"] in (unit, f"unit={unit}")
-                and row["method"] == "ours"
-            ):
-                return f"{row['value']} ({row['mark']})"
+    slices = (unit, f"unit={unit}") if unit else (ALL,)
+    figures = (files(f"tenfold.{entry.paper}") / "published.csv").read_text(encoding="utf-8")
+    for row in csv.DictReader(figures.splitlines()):
+        if (row["metric"], row["dataset"], row["method"]) == (metric, entry.dataset, "ours") and row["slice"] in slices:
+            return f"{row['value']} ({row['mark']})"
     return "none for this data"
 
 

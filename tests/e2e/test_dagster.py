@@ -1,0 +1,127 @@
+"""Dagster's pages, as a user clicks through them."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from e2e.running import Ui
+from playwright.sync_api import expect
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+PAPER = "crossmodal_anomaly"
+ASSETS = ["dataset", "prepared", "features", "model", "baselines", "evaluation", "report", "champion"]
+RUN_MS = 180_000
+
+
+def asset(page: "Page", ui: Ui, name: str, view: str = "overview") -> None:
+    """Open an asset's page."""
+    page.goto(f"{ui.dagster}/assets/{PAPER}/{name}?view={view}&partition=demo.biscuit")
+
+
+def row(page: "Page", key: str) -> Any:
+    """The row of the table of metadata that has this key."""
+    return page.get_by_role("row").filter(has=page.get_by_role("cell", name=key, exact=True)).first
+
+
+def test_the_lineage_of_the_paper_shows_every_asset(page: "Page", ui: Ui) -> None:
+    page.goto(f"{ui.dagster}/locations/tenfold/asset-groups/{PAPER}/lineage")
+    expect(page.get_by_text("Materialize all")).to_be_visible()
+    for name in [*ASSETS, "scoreboard"]:
+        expect(page.get_by_text(name, exact=True).first).to_be_visible()
+
+
+def test_an_asset_tells_what_it_is_and_what_came_out(page: "Page", ui: Ui) -> None:
+    asset(page, ui, "evaluation")
+    expect(page.get_by_text("Every method on the same parts").first).to_be_visible()
+    table = row(page, "Methods (mean of seeds)")
+    for method in ("ours", "bank_sum", "ridge"):
+        expect(table.get_by_text(method, exact=True)).to_be_visible()
+    asset(page, ui, "report")
+    pictures = page.locator("img[src^='data:image/']")
+    expect(pictures.nth(1)).to_be_visible()
+    for number in range(2):
+        assert pictures.nth(number).evaluate("image => image.naturalWidth") > 200
+    stored = Path(str(row(page, "stored in").inner_text()).split()[-1])
+    assert (stored / "report.html").is_file()
+
+
+def test_contracts_and_claims_are_checks_of_the_partition(page: "Page", ui: Ui) -> None:
+    asset(page, ui, "evaluation", "checks")
+    for check in ("C1", "C8", "contract_metrics", "contract_scores"):
+        expect(page.get_by_text(check, exact=True).first).to_be_visible()
+    page.get_by_text("contract_metrics", exact=True).first.click()
+    expect(page.get_by_text("This is a blocking asset check")).to_be_visible()
+    expect(page.get_by_text("demo.biscuit").first).to_be_visible()
+    page.get_by_text("C3", exact=True).first.click()
+    expect(page.get_by_text("This is a non-blocking asset check")).to_be_visible()
+    expect(page.get_by_text("verdict", exact=True)).to_be_visible()
+
+
+def test_the_links_lead_to_the_mlflow_run_and_name_the_report(page: "Page", ui: Ui) -> None:
+    """On a partition made while these servers run: links of earlier runs name the ports of their time."""
+    launch(page, ui, "demo.peg", {"model": {"seeds": [0], "lr": 2.0e-3}})
+    page.goto(f"{ui.dagster}/assets/{PAPER}/report?partition=demo.peg")
+    link = row(page, "MLflow run").get_by_role("link")
+    expect(link).to_have_attribute("href", re.compile(re.escape(ui.mlflow)))
+    page.goto(str(link.get_attribute("href")))
+    expect(page.get_by_text("report.html", exact=True).first).to_be_visible()
+    page.get_by_role("tab", name="Overview").click()
+    expect(page.get_by_text("model.lr", exact=True).first).to_be_visible()
+    expect(page.get_by_text("0.002", exact=True).first).to_be_visible()
+    back = page.get_by_role("link", name="Dagster run")
+    expect(back).to_have_attribute("href", re.compile(re.escape(ui.dagster) + "/runs/"))
+    page.goto(str(back.get_attribute("href")))
+    expect(page.get_by_text("Success").first).to_be_visible()
+
+
+def launchpad(page: "Page", ui: Ui, partition: str) -> str:
+    """Open the launchpad for a partition; return its config."""
+    page.goto(f"{ui.dagster}/locations/tenfold/jobs/{PAPER}/playground")
+    page.get_by_placeholder("Partition").click()
+    page.get_by_text(partition, exact=True).click()
+    expect(page.locator(".CodeMirror").first).to_contain_text("coreset")
+    return editor(page)
+
+
+def editor(page: "Page", text: str | None = None) -> str:
+    """The config in the launchpad's editor, first replaced by `text` if there is one."""
+    script = "(element, text) => { if (text !== null) element.CodeMirror.setValue(text); return element.CodeMirror.getValue() }"
+    return str(page.locator(".CodeMirror").first.evaluate(script, text))
+
+
+def launch(page: "Page", ui: Ui, partition: str, overrides: dict[str, dict[str, Any]]) -> None:
+    """Launch the whole job on a partition with changed numbers; wait until it is done."""
+    config = yaml.safe_load(launchpad(page, ui, partition))
+    for name, values in overrides.items():
+        config["ops"][f"{PAPER}__{name}"]["config"]["overrides"].update(values)
+    editor(page, yaml.safe_dump(config))
+    expect(page.get_by_text("No errors")).to_be_visible()
+    page.get_by_role("button", name="Launch run", exact=False).click()
+    page.wait_for_url(re.compile("/runs/"))
+    expect(page.get_by_text(re.compile("^(Success|Failure)$")).first).to_be_visible(timeout=RUN_MS)
+    expect(page.get_by_text("Success", exact=True).first).to_be_visible()
+
+
+def test_the_launchpad_shows_every_number_of_the_recipe(page: "Page", ui: Ui) -> None:
+    ops = yaml.safe_load(launchpad(page, ui, "demo.biscuit"))["ops"]
+    shown = {name.removeprefix(f"{PAPER}__"): op["config"]["overrides"] for name, op in ops.items()}
+    recipe = yaml.safe_load((ui.root / "params.yaml").read_text())[PAPER]["recipes"]["demo"]
+    assert {name: shown[name] for name in ASSETS[1:]} == {name: recipe[name] for name in ASSETS[1:]}
+
+
+def test_schedules_and_sensors_are_off_and_can_be_switched_on(page: "Page", ui: Ui) -> None:
+    page.goto(f"{ui.dagster}/automation")
+    for name in (f"{PAPER}_weekly", "dvc_versions", "run_failures", "scoreboard_follows"):
+        expect(page.get_by_text(name, exact=True)).to_be_visible()
+    page.goto(f"{ui.dagster}/locations/tenfold/sensors/dvc_versions")
+    switch = page.get_by_role("checkbox").first
+    expect(switch).not_to_be_checked()
+    page.locator("label", has=switch).click()
+    expect(switch).to_be_checked()
+    expect(page.get_by_text("every dataset in use has the version of dvc.lock").first).to_be_visible(timeout=RUN_MS)
