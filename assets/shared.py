@@ -4,6 +4,7 @@ An asset calls `begin` (which names its content key), then `finish` with a funct
 is never called: the manifest's metadata and check results are yielded again, and nothing heavy is imported.
 """
 
+import json
 import os
 import time
 import warnings
@@ -62,7 +63,7 @@ def code_version(paper: str, asset: str, entry: str) -> str:
     """Bytes of the modules and of the asset's blocks in all recipes: cheap, and never misses a change."""
     recipes = params.load(root())[paper]["recipes"]
     blocks = {name: recipe.get(asset, {}) for name, recipe in recipes.items()}
-    return code.version(entry, repr(sorted(blocks.items())).encode())[:16]
+    return code.version(entry, json.dumps(blocks, sort_keys=True, default=str).encode())[:16]
 
 
 @dataclass(frozen=True)

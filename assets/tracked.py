@@ -39,8 +39,8 @@ def ready(step: Step, context: Any, place: Home, check: Callable[[Any, Path], No
     Nothing is asked if the run leaves the step out, or if it was made before.
     """
     settings = place.settings()
-    planned = context.run.asset_selection
-    if planned is not None and dg.AssetKey([step.paper, step.name]) not in planned:
+    planned = context.run.asset_selection  # empty: everything
+    if planned and dg.AssetKey([step.paper, step.name]) not in planned:
         return
     try:
         if Store(settings.home).current(step.paper, context.partition_key, step.name) is not None:
@@ -277,9 +277,8 @@ def promote(stage: Stage, out: Path, headline: tuple[str, str], science: ModuleT
         if present is not None and not same:
             champion = registry.champion(stage.settings, name)
             assert champion is not None
-            rescored = science.rescore(
-                champion.folder, inputs, files, facts["xyz_scale"], headline[0], identity(stage), out, stage.progress
-            )
+            measured = {**identity(stage), "model_key": champion.key}
+            rescored = science.rescore(champion.folder, inputs, files, facts["xyz_scale"], headline[0], measured, out, stage.progress)
             old, drift = rescored.value, rescored.drift
         decision = gate.decide(all(check.passed for check in contracts), new, old, headline[1], stage.block.least_gain, same)
         if decision.promote and present is not None and "undone" in stage.facts["key_extra"]:

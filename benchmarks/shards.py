@@ -117,7 +117,12 @@ def contract(rows: int) -> dict[str, float]:
     )
     assert by_arrow(table) and contracts.validate(table, RULES, "rules").passed
     seconds = turns({"contract": lambda: contracts.validate(table, RULES, "rules"), "pyarrow": lambda: by_arrow(table)}, 3)
-    return {"rows": rows, "contract_s": seconds["contract"], "pyarrow_s": seconds["pyarrow"], "ratio": seconds["contract"] / seconds["pyarrow"]}
+    return {
+        "rows": rows,
+        "contract_s": seconds["contract"],
+        "pyarrow_s": seconds["pyarrow"],
+        "ratio": seconds["contract"] / seconds["pyarrow"],
+    }
 
 
 def main() -> int:

@@ -176,7 +176,10 @@ def main() -> int:
     if not args.skip_hit:
         again = hit()
         result["hit"] = rounded(again)
-        met |= {"hit at most a tenth": again["ratio"] <= 0.1, "no science on a hit": not again["recomputed"] and "torch" not in again["imported"]}
+        met |= {
+            "hit at most a tenth": again["ratio"] <= 0.1,
+            "no science on a hit": not again["recomputed"] and "torch" not in again["imported"],
+        }
     print(json.dumps({**result, "met": met}, indent=2))
     return 0 if all(met.values()) else 1
 

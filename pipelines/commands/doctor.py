@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 
 from pipelines.recovery import end_dead_runs
-from tenfold.core.errors import TenfoldError
 from tenfold.core.store import Store
 from tenfold.ops import home, tracking
 from tenfold.ops.settings import Settings, load
@@ -38,8 +37,8 @@ def main(args: argparse.Namespace) -> int:
     for name, check in checks:
         try:
             findings = list(check(settings))
-        except (TenfoldError, OSError) as error:
-            findings = [(BAD, str(error))]
+        except Exception as error:  # whatever ails is a finding, and the other checks go on
+            findings = [(BAD, f"{type(error).__name__}: {error}".partition("\n")[0])]
         for state, text in findings:
             bad += state == BAD
             print(f"{state:<5} {name:<18} {text}")

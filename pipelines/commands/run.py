@@ -106,10 +106,14 @@ def execute(settings: Settings, wanted: Sequence[Target], overrides: dict[str, d
 
     from assets import shared
     from pipelines.definitions import defs
+    from pipelines.recovery import end_dead_runs
     from tenfold.core.progress import TerminalSink
 
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
     os.environ["TENFOLD_ROOT"], os.environ["TENFOLD_HOME"] = str(settings.root), str(settings.home)
+    # a run that was killed holds its pools: ours would wait for ever
+    for line in end_dead_runs(settings):
+        print(line, file=sys.stderr)
     definitions = defs()
     shared.progress_sinks[:] = [TerminalSink(sys.stderr)]
     outcomes: list[Outcome] = []

@@ -1,6 +1,7 @@
 """`tenfold ui`: Dagster and MLflow on 127.0.0.1 until Ctrl-C."""
 
 import argparse
+import json
 import os
 import signal
 import socket
@@ -61,6 +62,8 @@ def main(args: argparse.Namespace) -> int:
             end_dead_runs(settings)
             health = {"MLflow": f"{addresses['mlflow']}/health", "Dagster": f"{addresses['dagster']}/server_info"}
             wait(health, servers, args.timeout, settings)
+            for problem in load_errors(addresses["dagster"]):
+                print(f"The code location does not load; correct it, then press Reload definitions:\n{problem}\n", flush=True)
             print(
                 f"Dagster  {addresses['dagster']}/asset-groups\nMLflow   {addresses['mlflow']}/#/experiments\n\n"
                 f"Both answer after {time.monotonic() - began:.0f} s. After an edit of params.yaml or of the code: Deployment > tenfold > "
@@ -183,6 +186,22 @@ def answers(url: str) -> bool:
             return True
     except (urllib.error.URLError, OSError):
         return False
+
+
+def load_errors(dagster: str) -> list[str]:
+    """What keeps a code location from loading: the server answers all the same, and shows no assets."""
+    error = "... on PythonError{message errorChain{error{message}}}"
+    query = f"{{workspaceOrError{{... on Workspace{{locationEntries{{locationOrLoadError{{{error}}}}}}} {error}}}}}"
+    request = urllib.request.Request(f"{dagster}/graphql", json.dumps({"query": query}).encode(), {"Content-Type": "application/json"})
+    with _DIRECT.open(request, timeout=60) as answer:
+        found = json.load(answer)["data"]["workspaceOrError"]
+    places = [found, *(entry["locationOrLoadError"] or {} for entry in found.get("locationEntries", []))]
+    # the last of the chain is our own message, what is around it is Dagster's
+    return [
+        [place["message"], *(link["error"]["message"] for link in place["errorChain"])][-1].strip()
+        for place in places
+        if "message" in place
+    ]
 
 
 def check_alive(servers: Servers, settings: Settings, what: str) -> None:

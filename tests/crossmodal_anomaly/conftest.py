@@ -162,7 +162,7 @@ def tiny_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
     tables.write(pa.Table.from_pylist([bad]), folders["dataset"] / "quarantine.parquet")
     info = {"grid": GRID, "size": SIZE, "depth": 16, "pruned": [8], "channels": {"16": WIDTHS, "8": (6, WIDTHS[1])}, "mode": "eval"}
-    info |= {"extractor_2d": {"name": "none", "sha256": ""}, "extractor_3d": {"name": "none", "sha256": ""}, "norm": "none"}
+    info |= {"extractor_2d": {"name": "none", "sha256": ""}, "extractor_3d": {"name": "none", "sha256": ""}, "norm": "none", "offset": 0.0}
     folders["features"].joinpath("features.json").write_text(json.dumps(info))
     norm = {}
     for suffix, widths in (("", WIDTHS), ("@8", (6, WIDTHS[1]))):

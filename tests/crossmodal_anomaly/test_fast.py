@@ -34,7 +34,8 @@ def test_fast_equals_plain(channels2d: int, channels3d: int, normed: bool) -> No
     torch.manual_seed(0)
     model = CrossModal(channels2d, channels3d).eval()
     if normed:
-        model.set_norm(torch.randn(channels2d), torch.rand(channels2d) + 0.5, torch.randn(channels3d), torch.rand(channels3d) + 0.5)
+        norms = (torch.randn(channels2d), torch.rand(channels2d) + 0.5, torch.randn(channels3d), torch.rand(channels3d) + 0.5)
+        model.set_norm(*norms, offset=0.5)
     made = part(channels2d, channels3d, 56, 64)
     spreads = operators(made)
     tokens = (torch.from_numpy(made.tokens2d[12].reshape(784, -1)), torch.from_numpy(made.tokens3d[12]))

@@ -31,6 +31,7 @@ BLOCK = config.Features(
     depth_3d=12,
     pruned=[8],
     norm="standardise",
+    offset=0.5,
     weights_2d={},
     weights_3d={},
     seed=0,

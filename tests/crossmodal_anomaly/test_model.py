@@ -59,6 +59,22 @@ def test_cosine_equals_torch_and_is_zero_for_a_zero_vector() -> None:
     assert torch.isfinite(chord(torch.zeros(1, 6), torch.zeros(1, 6))).all()
 
 
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 1000), offset=st.floats(0.0, 4.0))
+def test_offset_is_one_more_component_of_both_sides(seed: int, offset: float) -> None:
+    guess, target = (f.double() for f in features(30, seed, 6, 6))
+    constant = torch.full((30, 1), offset * 6**0.5, dtype=torch.float64)
+    long_guess, long_target = torch.cat([guess, constant], 1), torch.cat([target, constant], 1)
+    torch.testing.assert_close(cosine(guess, target, offset), torch.nn.functional.cosine_similarity(long_guess, long_target))
+    torch.testing.assert_close(chord(guess, target, offset), chord(long_guess, long_target))
+
+
+def test_offset_calms_features_near_the_mean() -> None:
+    """Two vectors that are both near zero differ in nothing but noise."""
+    guess, target = (0.01 * f for f in features(50, 0, 6, 6))
+    assert chord(guess, target, 0.5).max() < 0.1 < chord(guess, target).min()
+
+
 def test_loss_is_the_mean_over_pixels_of_both_directions() -> None:
     model = network()
     f2, f3 = features(30)
@@ -85,9 +101,11 @@ def test_loss_gradient() -> None:
 def test_norm_is_applied_and_stored_with_the_weights() -> None:
     model = network()
     f2, f3 = features(20)
-    plain = model.distances(f2, f3)
     mean2d, std2d, mean3d, std3d = torch.randn(7), torch.rand(7) + 0.5, torch.randn(5), torch.rand(5) + 0.5
-    model.set_norm(mean2d, std2d, mean3d, std3d)
+    plain_offset = network()
+    plain_offset.set_norm(torch.zeros(7), torch.ones(7), torch.zeros(5), torch.ones(5), 0.5)
+    plain = plain_offset.distances(f2, f3)
+    model.set_norm(mean2d, std2d, mean3d, std3d, 0.5)
     normed = model.distances(f2 * std2d + mean2d, f3 * std3d + mean3d)
     for a, b in zip(plain, normed, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)

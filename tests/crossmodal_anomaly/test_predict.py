@@ -39,7 +39,7 @@ PREPARED = config.Prepared(
 )  # fmt: skip
 FEATURES = config.Features(
     extractor_2d="efficientnet_lite0", extractor_3d="fpfh_covariance", extractor_mode="eval", size=64, grid=28, centres=64, neighbours=32,
-    depth_2d=16, depth_3d=12, pruned=[], norm="standardise", weights_2d={}, weights_3d={}, seed=0,
+    depth_2d=16, depth_3d=12, pruned=[], norm="standardise", offset=0.5, weights_2d={}, weights_3d={}, seed=0,
 )  # fmt: skip
 MODEL = config.Model(
     seeds=[0], epochs=3, lr=1e-3, batch=2, mapper="standard", pixels_per_part=0, shots=0, variants=[], variants_on=[], variant_seeds=[0],

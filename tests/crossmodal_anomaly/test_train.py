@@ -55,7 +55,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> predictor_folder.Servin
     )  # fmt: skip
     features = config.Features(
         extractor_2d="efficientnet_lite0", extractor_3d="fpfh_covariance", extractor_mode="eval", size=32, grid=16, centres=24,
-        neighbours=16, depth_2d=16, depth_3d=12, pruned=[8], norm="none", weights_2d={}, weights_3d={}, seed=0,
+        neighbours=16, depth_2d=16, depth_3d=12, pruned=[8], norm="none", offset=0.0, weights_2d={}, weights_3d={}, seed=0,
     )  # fmt: skip
     return predictor_folder.Serving(prepared, features, 1.0, tmp_path_factory.mktemp("weights"))
 

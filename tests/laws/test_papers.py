@@ -143,6 +143,16 @@ def test_config_has_no_defaults(paper: str) -> None:
             assert all(p.default is inspect.Parameter.empty for p in parameters), name
 
 
+def test_nothing_about_a_paper_stands_outside_its_rooms() -> None:
+    shared = [*(CHECKOUT / "pipelines").rglob("*.py"), *(CHECKOUT / "src" / "tenfold" / "ops").glob("*.py")]
+    shared += [
+        *(CHECKOUT / "src" / "tenfold" / "core").glob("*.py"),
+        *(CHECKOUT / "assets" / f"{name}.py" for name in ("shared", "tracked", "scoreboard")),
+    ]
+    for path in shared:
+        assert path.name == "papers.py" or not [paper for paper in PAPERS if paper in path.read_text()], path
+
+
 def test_assets_import_their_science_inside() -> None:
     for path in Path(CHECKOUT / "assets").glob("*.py"):
         for line in path.read_text().splitlines():

@@ -76,6 +76,14 @@ def test_other_versions_than_the_lock_are_bad(stored: Path, capsys: pytest.Captu
     assert "make install" in found["versions"][0]
 
 
+def test_a_database_that_cannot_be_read_is_a_finding(stored: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert told(capsys)[0] == 0
+    (stored / ".tenfold" / "dagster" / "history" / "runs.db").write_bytes(b"no database " * 1000)
+    code, found = told(capsys)
+    assert code == 1 and found["dead runs"][0].startswith("BAD") and "database" in found["dead runs"][0]
+    assert found["unfinished work"] == ["ok: none"]
+
+
 def test_a_damaged_home_does_not_end_it(stored: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (stored / ".tenfold" / "store" / PAPER / "features" / "k1" / "manifest.json").write_text("{")
     code, found = told(capsys, "--verify")

@@ -203,7 +203,7 @@ def figure(uri: str, caption: str = "", alt: str = "") -> Html:
     if not uri.startswith("data:image/"):
         raise UsageError(f"a report holds its pictures itself: give a data:image/ address (core.figures.data_uri), not {uri[:60]!r}.")
     below = markup("<figcaption>{}</figcaption>", caption) if caption else Html("")
-    return markup('<figure><img src="{}" alt="{}" loading="lazy">{}</figure>', uri, alt or caption, below)
+    return markup('<figure><img src="{}" alt="{}">{}</figure>', uri, alt or caption, below)
 
 
 def grid(figures: Iterable[str], columns: int = 4) -> Html:

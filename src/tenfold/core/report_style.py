@@ -95,6 +95,7 @@ section > figure:not(:last-child), .body > figure:not(:last-child) { margin: .6r
 .grid img { width: 100%; }
 table.matrix { min-width: 0; }
 table.matrix th, table.matrix td { padding: .15rem; border: 0; vertical-align: middle; text-align: center; }
+table.matrix thead th { white-space: normal; max-width: 8.2rem; vertical-align: bottom; }
 table.matrix tbody th {
   font-weight: 500; font-size: .84rem; text-align: right; padding-right: .7rem; max-width: 11rem; overflow-wrap: break-word;
 }

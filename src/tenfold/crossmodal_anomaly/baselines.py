@@ -68,7 +68,7 @@ class Bank:
                 case "padim":
                     return gaussian.mahalanobis(torch.cat([f2, f3], dim=1), t["centre"], t["white"]), 1.0
                 case "ridge":
-                    return ridge.distance(f2, f3, (t["weights23"], t["bias23"]), (t["weights32"], t["bias32"])), 1.0
+                    return ridge.distance(f2, f3, (t["weights23"], t["bias23"]), (t["weights32"], t["bias32"]), t["offset"]), 1.0
 
     def _search(self, patches: Tensor, bank: Tensor) -> tuple[Tensor, float]:
         distance, winner = banks.nearest(patches, bank)
@@ -120,6 +120,7 @@ def _make(folder: FeatureFolder, ids: Sequence[str], block: config.Baselines, se
     norm = folder.norm()
     width2, width3 = folder.channels()
     tensors = dict(zip(("mean2d", "std2d", "mean3d", "std3d"), norm, strict=True))
+    tensors["offset"] = torch.tensor(folder.offset)
 
     def patches(part: str) -> tuple[Tensor, Tensor]:
         features = folder.part(part)

@@ -20,6 +20,7 @@ class FeatureFolder:
     Attributes:
         path, info: the folder, and the content of its `features.json`.
         train, validation, test: ids of each split, sorted.
+        offset: common component of all features before angles are taken (see `model`).
         unit: the partition's unit, the first part of every id.
         grid, size: sides (px) of the map on which features meet, and of the prepared images.
         depths: extractor depths at hand, the unpruned one first.
@@ -29,6 +30,7 @@ class FeatureFolder:
         self.path = path
         self.info = json.loads((path / "features.json").read_text())
         self.grid, self.size = int(self.info["grid"]), int(self.info["size"])
+        self.offset = float(self.info["offset"])
         self.depths: list[int] = [self.info["depth"], *self.info["pruned"]]
         rows = tables.read(path / "parts.parquet").select(["id", "split"]).to_pylist()
         splits = {split: sorted(row["id"] for row in rows if row["split"] == split) for split in ("train", "validation", "test")}

@@ -70,6 +70,7 @@ class Features:
     depth_3d: int
     pruned: list[int]
     norm: Literal["none", "standardise"]
+    offset: float
     weights_2d: dict[str, str]
     weights_3d: dict[str, str]
     seed: int

@@ -105,6 +105,8 @@ def load_extractors(block: config.Features, weights: Path) -> Extractors:
 
     if any(d >= block.depth_2d for d in block.pruned):
         raise UsageError(f"features.pruned {block.pruned}: every pruned depth must be below depth_2d = {block.depth_2d}.")
+    if block.offset < 0:
+        raise UsageError(f"features.offset is {block.offset}; it is a length: 0 (the angle alone, as the paper) or more.")
     colour: Extractor2d
     if block.extractor_2d == "efficientnet_lite0":
         from tenfold.crossmodal_anomaly.efficientnet_lite import EfficientNetLite0Tokens

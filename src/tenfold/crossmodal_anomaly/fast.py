@@ -33,8 +33,8 @@ def distances_fast(model: CrossModal, tokens2d: Tensor, tokens3d: Tensor, interp
         f2, start2 = rows2.split([tokens2d.shape[1], len(bias2)], dim=1)
         f3, start3 = rows3.split([tokens3d.shape[1], len(bias3)], dim=1)
         z2, z3 = model.normalise(f2, f3)
-        d2.append(chord(model.m32[1:](start3 + bias3), z2))
-        d3.append(chord(model.m23[1:](start2 + bias2), z3))
+        d2.append(chord(model.m32[1:](start3 + bias3), z2, model.offset))
+        d3.append(chord(model.m23[1:](start2 + bias2), z3, model.offset))
     return torch.cat(d2), torch.cat(d3)
 
 

@@ -127,6 +127,7 @@ def _info(block: config.Features, extractors: Extractors, part: PartFeatures) ->
         "centres": block.centres,
         "neighbours": block.neighbours,
         "norm": block.norm,
+        "offset": block.offset,
         "mode": block.extractor_mode,
         "seed": block.seed,
         "extractor_2d": {"name": extractors.colour.name, "sha256": extractors.colour.sha256},

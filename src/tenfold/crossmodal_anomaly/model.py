@@ -1,4 +1,9 @@
-"""The trained part: two pixel-wise networks, colour to geometry and geometry to colour (CFM, section 3)."""
+"""The trained part: two pixel-wise networks, colour to geometry and geometry to colour (CFM, section 3).
+
+Guess and observation are compared by angle. Features that were centred channel by channel have no common direction left: near the mean,
+where most good pixels are, their angle is noise. `offset` gives every vector, guessed or observed, one more component of a fixed length,
+`offset * sqrt(channels)`, before angles are taken. The mappers themselves do not see it. 0 is the paper's angle.
+"""
 
 from typing import Literal
 
@@ -23,7 +28,7 @@ def mapper(channels_in: int, channels_out: int, kind: Literal["standard", "deep"
 
 
 class CrossModal(nn.Module):
-    """The pair of mappers and the channel norms they were trained with.
+    """The pair of mappers, and the channel norms and the offset they were trained with.
 
     `f2` is `(pixels, channels2d)`, `f3` `(pixels, channels3d)`, row for row the same pixel. With `norm: none` the norms are 0 and 1.
     """
@@ -32,6 +37,7 @@ class CrossModal(nn.Module):
     std2d: Tensor
     mean3d: Tensor
     std3d: Tensor
+    offset: Tensor
 
     def __init__(self, channels2d: int, channels3d: int, kind: Literal["standard", "deep"] = "standard") -> None:
         super().__init__()
@@ -42,16 +48,18 @@ class CrossModal(nn.Module):
         self.register_buffer("std2d", torch.ones(channels2d))
         self.register_buffer("mean3d", torch.zeros(channels3d))
         self.register_buffer("std3d", torch.ones(channels3d))
+        self.register_buffer("offset", torch.zeros(()))
 
     @property
     def channels(self) -> tuple[int, int]:
         """Widths of the colour and of the geometry features."""
         return self.mean2d.numel(), self.mean3d.numel()
 
-    def set_norm(self, mean2d: Tensor, std2d: Tensor, mean3d: Tensor, std3d: Tensor) -> None:
-        """Fix the channel norms; shapes `(channels2d,)` twice, `(channels3d,)` twice."""
+    def set_norm(self, mean2d: Tensor, std2d: Tensor, mean3d: Tensor, std3d: Tensor, offset: float = 0.0) -> None:
+        """Fix the channel norms, shapes `(channels2d,)` twice, `(channels3d,)` twice, and the offset (see the module's text)."""
         for name, value in (("mean2d", mean2d), ("std2d", std2d), ("mean3d", mean3d), ("std3d", std3d)):
             getattr(self, name).copy_(value)
+        self.offset.fill_(offset)
 
     def normalise(self, f2: Tensor, f3: Tensor) -> tuple[Tensor, Tensor]:
         """Raw features to the space in which the mappers work and distances are taken."""
@@ -59,7 +67,7 @@ class CrossModal(nn.Module):
 
     def cosines(self, z2: Tensor, z3: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines `(pixels,)` of guess and observation, colour to geometry and back, for normalised features."""
-        return cosine(self.m23(z2), z3), cosine(self.m32(z3), z2)
+        return cosine(self.m23(z2), z3, self.offset), cosine(self.m32(z3), z2, self.offset)
 
     def loss(self, f2: Tensor, f3: Tensor) -> dict[str, Tensor]:
         """`loss`: `mean(1 - cos)` over the given pixels, both directions added; and the mean cosines `cosine_2to3`, `cosine_3to2`."""
@@ -68,7 +76,7 @@ class CrossModal(nn.Module):
     def distances(self, f2: Tensor, f3: Tensor) -> tuple[Tensor, Tensor]:
         """`d2 = |norm(M32 f3) - norm(f2)|` and `d3 = |norm(M23 f2) - norm(f3)|`, `(pixels,)` each, in [0, 2] (CFM, inference)."""
         z2, z3 = self.normalise(f2, f3)
-        return chord(self.m32(z3), z2), chord(self.m23(z2), z3)
+        return chord(self.m32(z3), z2, self.offset), chord(self.m23(z2), z3, self.offset)
 
     def parameter_bytes(self) -> int:
         """Size of both mappers in bytes."""
@@ -81,13 +89,17 @@ def losses(cos23: Tensor, cos32: Tensor) -> dict[str, Tensor]:
     return {"loss": (1 - forth) + (1 - back), "cosine_2to3": forth, "cosine_3to2": back}
 
 
-def cosine(guess: Tensor, target: Tensor) -> Tensor:
-    """Row-wise cosine. The target carries no gradient."""
+def cosine(guess: Tensor, target: Tensor, offset: Tensor | float = 0.0) -> Tensor:
+    """Row-wise cosine after the offset was appended to both sides. The target carries no gradient."""
     target = target.detach()
-    lengths = guess.square().sum(1) * target.square().sum(1)
-    return (guess * target).sum(1) * lengths.clamp_min(EPS**2).rsqrt()
+    common = offset**2 * target.shape[1]
+    lengths = (guess.square().sum(1) + common) * (target.square().sum(1) + common)
+    return ((guess * target).sum(1) + common) * lengths.clamp_min(EPS**2).rsqrt()
 
 
-def chord(guess: Tensor, target: Tensor) -> Tensor:
-    """Row-wise distance of the two directions on the unit sphere, `sqrt(2 (1 - cos))`, without its cancellation near 0."""
-    return torch.linalg.vector_norm(nn.functional.normalize(guess, dim=1, eps=EPS) - nn.functional.normalize(target, dim=1, eps=EPS), dim=1)
+def chord(guess: Tensor, target: Tensor, offset: Tensor | float = 0.0) -> Tensor:
+    """Row-wise distance of the same two directions on the unit sphere, `sqrt(2 (1 - cos))`, without its cancellation near 0."""
+    common = offset**2 * target.shape[1]
+    one, two = ((v.square().sum(1, keepdim=True) + common).clamp_min(EPS**2).rsqrt() for v in (guess, target))
+    squared = (guess * one - target * two).square().sum(1) + common * (one - two)[:, 0].square()
+    return squared.sqrt()

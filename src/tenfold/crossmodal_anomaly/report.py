@@ -36,6 +36,7 @@ METRICS = {
     "best_f1": "best F1",
 }
 LEGACY = {"aupro_30": "aupro_30_99pt", "aupro_10": "aupro_10_99pt", "aupro_05": "aupro_05_99pt", "aupro_01": "aupro_01_99pt"}
+SPINE = ("dataset", "prepared", "features", "model", "baselines")
 TIE = 0.01
 """Linear maps within this of the networks' AUPRO@30 % count as a tie and are named in the verdict's part."""
 
@@ -427,12 +428,13 @@ def _how(folders: Mapping[str, Path], found: Evaluation, provenance: Mapping[str
         "The threshold comes from held-out good parts. Pixels without a point score 0 unless `missing: neighbour` is set, "
         "so a hole without points is hard to see.",
     ]
+    manifests = provenance.get("manifests", {})
     blocks = [
-        page.details(f"Options of {name}", page.facts({k: _plain(v) for k, v in manifest.get("block", {}).items()}))
-        for name, manifest in provenance.get("manifests", {}).items()
-        if manifest.get("block")
+        page.details(f"Options of {name}", page.facts({k: _plain(v) for k, v in manifests[name].get("block", {}).items()}))
+        for name in sorted(manifests, key=lambda name: SPINE.index(name) if name in SPINE else len(SPINE))
+        if manifests[name].get("block") and name != "evaluation"
     ]
-    used = page.details("Options of this evaluation", page.facts({k: _plain(v) for k, v in found.summary["options"].items()}), opened=True)
+    used = page.details("Options of evaluation", page.facts({k: _plain(v) for k, v in found.summary["options"].items()}), opened=True)
     extractors = ", ".join(
         f"{info[k]['name']} {info[k].get('sha256', '')[:12]}".strip() for k in ("extractor_2d", "extractor_3d") if k in info
     )

@@ -18,8 +18,8 @@ def fit(moments: Moments, inputs: slice, targets: slice, penalty: float) -> tupl
     return weights.float(), (moments.mean[targets] - moments.mean[inputs] @ weights).float()
 
 
-def distance(f2: Tensor, f3: Tensor, forth: tuple[Tensor, Tensor], back: tuple[Tensor, Tensor]) -> Tensor:
+def distance(f2: Tensor, f3: Tensor, forth: tuple[Tensor, Tensor], back: tuple[Tensor, Tensor], offset: Tensor | float = 0.0) -> Tensor:
     """Product `(pixels,)` of both directions' distances, as for the networks; `forth` maps colour to geometry."""
     guess3 = torch.addmm(forth[1], f2, forth[0])
     guess2 = torch.addmm(back[1], f3, back[0])
-    return chord(guess2, f2) * chord(guess3, f3)
+    return chord(guess2, f2, offset) * chord(guess3, f3, offset)

@@ -120,7 +120,7 @@ def _network(
     ids = fewshot.choose(folder.train, variant.shots, seed)
     seeding.seed_all(seed)
     network = CrossModal(*folder.channels(variant.depth), block.mapper)
-    network.set_norm(*folder.norm(variant.depth))
+    network.set_norm(*folder.norm(variant.depth), folder.offset)
     network.to(device)
     train = PixelCache(folder, ids, variant.depth, network)
     held_out = PixelCache(folder, folder.validation, variant.depth, network)
