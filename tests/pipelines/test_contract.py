@@ -50,7 +50,7 @@ def test_a_broken_contract(copied: Path, capsys: pytest.CaptureFixture[str], mon
         set_good(copied, 4)
         assert cli.main(["run", TARGET]) == 1
     said = capsys.readouterr()
-    assert "dataset: the contract `contract_samples` failed" in said.err and "no part is broken (defect): 8" in said.err
+    assert "dataset: the contract `contract_samples` failed" in said.err and "no part is broken (defect): 10" in said.err
     assert "peg/test/" in said.err, "the ids that break the rule"
     assert f"tenfold datasets check {PAPER} demo" in said.err and "Traceback" not in said.err
     assert f"{PARTITION} prepared" not in said.err and "FAILED" in said.out
