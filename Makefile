@@ -1,7 +1,7 @@
 # make run    install, then materialize the demo of every paper
 # make test   every test
 # make lint   ruff, mypy, import-linter
-# make bench  the benchmarks
+# make bench  the benchmarks, a few minutes of CPU; docs/performance.md says what each measures
 # make lock   resolve the pins again (needs uv)
 # TENFOLD_TORCH=cuda takes the CUDA build of torch instead of the CPU one.
 
@@ -47,7 +47,8 @@ lint: $(VENV)/.tested
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
 bench: install
-	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done
+	failed=; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || failed="$$failed $$file"; done; \
+	test -z "$$failed" || { echo "targets missed in:$$failed"; exit 1; }
 
 lock:
 	python3 requirements/lock.py

@@ -50,6 +50,7 @@ a { color: var(--accent); }
 .card { border: 1px solid var(--line); border-radius: .65rem; padding: .8rem 1rem; background: var(--ground); }
 .card .label { color: var(--soft); font-size: .82rem; line-height: 1.35; }
 .card .value { font-size: 1.8rem; line-height: 1.3; font-weight: 650; letter-spacing: -.02em; overflow-wrap: anywhere; }
+.card .value .ci { display: block; font-size: .95rem; font-weight: 500; letter-spacing: 0; }
 .card .note { color: var(--soft); font-size: .82rem; line-height: 1.4; }
 .badge { display: inline-block; padding: .08rem .6rem; border-radius: 1rem; font-size: .82rem; font-weight: 650; white-space: nowrap; }
 .badge.holds { color: var(--good); background: var(--good-ground); }
