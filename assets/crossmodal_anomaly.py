@@ -9,6 +9,7 @@ from assets.shared import Home, Overrides, Step
 from tenfold.core.stage import Made
 from tenfold.core.store import Working
 from tenfold.crossmodal_anomaly import config as blocks
+from tenfold.crossmodal_anomaly.claims import STATEMENTS
 
 PAPER = "crossmodal_anomaly"
 PARTS = shared.partitions(PAPER)
@@ -42,18 +43,6 @@ def weights_there(block: blocks.Features, folder: Path) -> None:
 
         for name, entry in brought:
             weights.user(folder, entry, name)
-
-
-CLAIMS = {
-    "C1": "Segments at least as well as memory banks on the same features, and finds mismatched modalities that no bank finds.",
-    "C2": "Detects at least as well as the best joint memory bank (judged over all units, on the scoreboard).",
-    "C3": "The product of both directions beats either direction and the sum.",
-    "C4": "Mapping and scoring take at most half the time of the memory bank's search.",
-    "C5": "The mappers are at most half the size of the bank, whatever the number of training parts.",
-    "C6": "Ten good parts are nearly enough.",
-    "C7": "Pruning layers is cheap.",
-    "C8": "Both modalities matter.",
-}
 
 
 @dg.asset(
@@ -158,7 +147,7 @@ def baselines(context: dg.AssetExecutionContext, config: Overrides, home: Home) 
             "contract_scores": "Finite scores, one row a part and method.",
             "contract_metrics": "The table of metrics keeps its contract.",
         },
-        claims=CLAIMS,
+        claims=STATEMENTS,
     ),
 )
 def evaluation(context: dg.AssetExecutionContext, config: Overrides, home: Home) -> dg.MaterializeResult:

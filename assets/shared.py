@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,18 @@ def root() -> Path:
 
 def partitions(paper: str) -> dg.StaticPartitionsDefinition:
     """One partitions definition a paper, from `params.yaml`; datasets whose source is absent have none yet."""
-    return dg.StaticPartitionsDefinition(params.partitions(params.load(root()), paper, root()))
+    return dg.StaticPartitionsDefinition(params.partitions(_tree(root()), paper, root()))
+
+
+# the code location is built once a process: what it read of params.yaml must be one reading
+@cache
+def _tree(folder: Path) -> dict[str, Any]:
+    return params.load(folder)
 
 
 def code_version(paper: str, asset: str, entry: str) -> str:
     """Bytes of the modules and of the asset's blocks in all recipes: cheap, and never misses a change."""
-    recipes = params.load(root())[paper]["recipes"]
+    recipes = _tree(root())[paper]["recipes"]
     blocks = {name: recipe.get(asset, {}) for name, recipe in recipes.items()}
     return code.version(entry, json.dumps(blocks, sort_keys=True, default=str).encode())[:16]
 
@@ -278,6 +285,8 @@ def result(stage: Stage, manifest: Manifest, hit: bool) -> dg.MaterializeResult:
         metadata["made by run"] = dg.MetadataValue.url(f"{stage.settings.dagster_url}/runs/{maker}")
     if link := logged.link(stage.settings, stage.paper, stage.asset, manifest.key):
         metadata["MLflow run"] = dg.MetadataValue.url(link)
+    if "report.html" in manifest.files:
+        metadata["report"] = dg.MetadataValue.path(str(stage.store.folder(stage.paper, stage.asset, manifest.key) / "report.html"))
     values = [[name, str(value)] for name, value in manifest.block.items()]
     if values:
         metadata["numbers"] = value_of(Note("numbers", "table", {"columns": ["name", "value"], "rows": values}))

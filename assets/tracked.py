@@ -1,5 +1,6 @@
 """How assets meet DVC, MLflow and the registry; the same for all papers."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -201,11 +202,16 @@ def log_evaluation(stage: Stage, manifest: Manifest) -> None:
     folder = stage.store.folder(stage.paper, stage.asset, manifest.key)
     sums: dict[str, list[float]] = {}
     for row in tables.read(folder / "metrics.parquet").to_pylist():
-        if row["variant"] == "" and row["slice"] == "all" and row["value"] is not None:
+        if row["variant"] == "" and row["slice"] == "all" and row["value"] is not None and shown(row):
             name = row["metric"] if row["method"] == "ours" else f"{row['metric']}/{row['method']}"
             sums.setdefault(name, []).append(row["value"])
     means = {name: sum(values) / len(values) for name, values in sums.items()}
     log_files(stage, manifest, {"metrics.parquet": "", "claims.json": "", "manifest.json": ""}, means)
+
+
+def shown(row: Mapping[str, Any]) -> bool:
+    """Every number of ours; of the rivals those that have an interval, so that a run's page stays readable."""
+    return row["method"] == "ours" or row["lo"] is not None
 
 
 def log_report(stage: Stage, manifest: Manifest) -> None:
@@ -255,7 +261,7 @@ def promote(stage: Stage, out: Path, headline: tuple[str, str], science: ModuleT
     """Gate, register, alias; a crash in between converges when it runs again.
 
     `science` has `rescore(predictor, inputs, files, xyz_scale, headline, identity, out, progress)`, which measures the present champion
-    on this evaluation's samples, and `example(dataset, files)`, a request of one row.
+    on this evaluation's samples, `example(dataset, files)`, a request of one row, and `PARAMS`, the options that a request may carry.
     """
     from tenfold.core import tables
 
@@ -278,8 +284,12 @@ def promote(stage: Stage, out: Path, headline: tuple[str, str], science: ModuleT
             champion = registry.champion(stage.settings, name)
             assert champion is not None
             measured = {**identity(stage), "model_key": champion.key}
-            rescored = science.rescore(champion.folder, inputs, files, facts["xyz_scale"], headline[0], measured, out, stage.progress)
-            old, drift = rescored.value, rescored.drift
+            try:
+                rescored = science.rescore(champion.folder, inputs, files, facts["xyz_scale"], headline[0], measured, out, stage.progress)
+                old, drift = rescored.value, rescored.drift
+            except TenfoldError as error:
+                # made by another version of the code, say: it keeps its place, and whoever decides is told how
+                old, drift = math.nan, unmeasured(name, present[0], error)
         decision = gate.decide(all(check.passed for check in contracts), new, old, headline[1], stage.block.least_gain, same)
         if decision.promote and present is not None and "undone" in stage.facts["key_extra"]:
             by_hand = f"But the alias was moved back to version {present[0]} by hand: it stays there."
@@ -297,6 +307,15 @@ def promote(stage: Stage, out: Path, headline: tuple[str, str], science: ModuleT
     return Made(notes=notes, checks=[drift], facts=facts_now)
 
 
+def unmeasured(name: str, version: str, error: TenfoldError) -> Check:
+    """The present champion cannot be run by this code."""
+    remedy = (
+        f"To let a new network take its place, delete the alias `champion` of {name} in MLflow and run `champion` again; "
+        "its version stays in the registry."
+    )
+    return Check("drift", False, "warn", f"Version {version}, the present champion, could not be measured: {error} {remedy}")
+
+
 def register(stage: Stage, name: str, inputs: Mapping[str, Path], files: Path, science: ModuleType, decision: gate.Decision) -> str:
     """Log and register the model once a key, then set the aliases; returns the version."""
     home.ensure_mlflow(stage.settings)
@@ -309,6 +328,8 @@ def register(stage: Stage, name: str, inputs: Mapping[str, Path], files: Path, s
         "tenfold.paper": stage.paper,
     }
     example = science.example(inputs["dataset"], files)
-    registered = registry.register(stage.settings, name, inputs["model"] / "predictor", example, run.get("run_id") or None, key, metadata)
+    registered = registry.register(
+        stage.settings, name, inputs["model"] / "predictor", example, run.get("run_id") or None, key, metadata, science.PARAMS
+    )
     registry.promote(stage.settings, registered, decision)
     return registered.version

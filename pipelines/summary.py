@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tenfold.core import tables
 from tenfold.core.store import Store
 from tenfold.ops.settings import Settings
 
@@ -71,11 +72,9 @@ def row_of(outcome: "Outcome", nothing: str) -> list[str]:
 
 def numbers(path: Path, paper: str) -> tuple[str, str]:
     """The headline with its interval, and the other metrics that the paper publishes (means over seeds, `ours`)."""
-    import pyarrow.parquet as pq
-
     headline = import_module(f"tenfold.{paper}.metrics").HEADLINE[0]
     wanted = {"method": "ours", "variant": "", "slice": "all", "timing": False}
-    rows = [row for row in pq.read_table(path).to_pylist() if all(row[column] == value for column, value in wanted.items())]
+    rows = [row for row in tables.read(path).to_pylist() if all(row[column] == value for column, value in wanted.items())]
 
     def mean(metric: str, column: str = "value") -> float | None:
         values = [row[column] for row in rows if row["metric"] == metric and row[column] is not None]

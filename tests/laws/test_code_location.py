@@ -41,6 +41,11 @@ def test_selection_strings_parse(definitions: dg.Definitions) -> None:
         assert dg.AssetKey([paper, "evaluation"]) in found
 
 
+def test_no_two_definitions_share_a_name(definitions: dg.Definitions) -> None:
+    # what the UI's code server does; resolving lazily would not see a conflict
+    definitions.get_repository_def().load_all_definitions()
+
+
 def test_every_run_is_one_process(definitions: dg.Definitions) -> None:
     for paper in PAPERS:
         assert definitions.resolve_job_def(paper).executor_def.name == "in_process"

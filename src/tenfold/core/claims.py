@@ -112,7 +112,7 @@ def to_check(claim: Claim) -> Check:
     """The claim as a check that never blocks: passed only if it holds."""
     notes = [Note("verdict", "text", claim.verdict.replace("_", " ")), Note("measure", "text", claim.measure)]
     notes += [
-        Note(label, "float", value)
+        Note(label, "float", round(value, 4))
         for label, value in (("measured", claim.measured), ("lo", claim.lo), ("hi", claim.hi))
         if value is not None
     ]
@@ -122,7 +122,13 @@ def to_check(claim: Claim) -> Check:
         for label, text in (("reason", claim.reason), ("published", claim.published), ("source", claim.source))
         if text
     ]
-    return Check(name=claim.id, passed=claim.verdict == "holds", severity="warn", description=claim.statement, notes=notes)
+    return Check(
+        name=claim.id,
+        passed=claim.verdict == "holds",
+        severity="warn",
+        description=f"{claim.verdict.replace('_', ' ')}: {claim.statement}",
+        notes=notes,
+    )
 
 
 def _mean(measured: float | Sequence[float] | None) -> float | None:

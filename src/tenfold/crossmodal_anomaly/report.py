@@ -138,7 +138,7 @@ def run(folders: dict[str, Path], block: config.Report, out: Path, provenance: d
 def _thumbnails(folder: Path) -> list[Note]:
     """The pictures one looks at first, small: metadata is kept for ever in the event database."""
     notes = []
-    for name, label, side in (("gallery", "Gallery", 900), ("scores", "Scores", 700), ("training", "Training", 900)):
+    for name, label, side in (("gallery", "Gallery", 700), ("scores", "Scores", 700), ("training", "Training", 900)):
         path = folder / f"{name}.png"
         if path.is_file():
             with Image.open(path) as image:

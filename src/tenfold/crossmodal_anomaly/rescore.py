@@ -24,6 +24,9 @@ from tenfold.crossmodal_anomaly.predictor_folder import CALIBRATION
 if TYPE_CHECKING:
     import pandas as pd
 
+PARAMS = {"maps": True}
+"""Options of a served request, with their defaults."""
+
 MAD_LIMIT = 3.0
 """Drift is a quantile of the validation scores that moved by more than this many median absolute deviations (section 5)."""
 
