@@ -10,8 +10,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from assets.crossmodal_anomaly import CLAIMS, STEPS
+from assets.crossmodal_anomaly import STEPS
 from tenfold.core.store import Manifest, Store
+from tenfold.crossmodal_anomaly.claims import STATEMENTS
 from tenfold.ops.settings import Settings
 
 pytestmark = [pytest.mark.dag, pytest.mark.slow]
@@ -46,7 +47,7 @@ def test_the_table_names_headline_claims_reports_and_the_way_on(demo: Any) -> No
     said = demo.done.stdout
     for partition in PARTITIONS:
         assert re.search(rf"{PAPER} +{partition} +aupro_30 0\.\d+ \[0\.\d+, 0\.\d+\] +i_auroc", said)
-        for claim in CLAIMS:
+        for claim in STATEMENTS:
             assert re.search(rf"{partition} +{claim} +(holds|FAILS|not judged) ", said)
     pages = [Path(line.strip()) for line in said.splitlines() if line.strip().endswith(".html")]
     assert [page.name for page in pages] == ["report.html", "report.html", "index.html"] and all(page.exists() for page in pages)
