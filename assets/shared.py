@@ -10,7 +10,6 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -57,18 +56,12 @@ def root() -> Path:
 
 def partitions(paper: str) -> dg.StaticPartitionsDefinition:
     """One partitions definition a paper, from `params.yaml`; datasets whose source is absent have none yet."""
-    return dg.StaticPartitionsDefinition(params.partitions(_tree(root()), paper, root()))
-
-
-# the code location is built once a process: what it read of params.yaml must be one reading
-@cache
-def _tree(folder: Path) -> dict[str, Any]:
-    return params.load(folder)
+    return dg.StaticPartitionsDefinition(params.partitions(params.load(root()), paper, root()))
 
 
 def code_version(paper: str, asset: str, entry: str) -> str:
     """Bytes of the modules and of the asset's blocks in all recipes: cheap, and never misses a change."""
-    recipes = _tree(root())[paper]["recipes"]
+    recipes = params.load(root())[paper]["recipes"]
     blocks = {name: recipe.get(asset, {}) for name, recipe in recipes.items()}
     return code.version(entry, json.dumps(blocks, sort_keys=True, default=str).encode())[:16]
 

@@ -1,5 +1,6 @@
 """Fixtures of all tests."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,14 @@ quiet()
 def pytest_configure(config: pytest.Config) -> None:
     # Dagster marks checks per partition, code references and its condition tester as young
     config.addinivalue_line("filterwarnings", "ignore:.*is currently in (preview|beta)")
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """Handlers as in a foreground process, whatever started the tests and whatever Dagster leaves behind in this one."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ class World:
             partition_key=PARTITION, run_id="r", log=SimpleNamespace(info=lambda text: None, warning=lambda text: None)
         )
         stage = tracked.begin_champion(STEP, context, Home(), Overrides())
-        science: Any = SimpleNamespace(rescore=self.rescore, example=lambda dataset, files: None)
+        science: Any = SimpleNamespace(rescore=self.rescore, example=lambda dataset, files: None, PARAMS={"maps": True})
         shared.finish(stage, lambda work: tracked.promote(stage, work.out, ("aupro_30", "up"), science))
         found = self.store.find(PAPER, "champion", stage.key)
         assert found is not None and self.store.current(PAPER, PARTITION, "champion") is not None

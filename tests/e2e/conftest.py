@@ -47,7 +47,8 @@ def ui(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
             process.wait(60)
 
 
-@pytest.fixture(scope="session")
+# a module each: playwright's event loop runs in this thread for as long as it is open, and asyncio.run would refuse to start another
+@pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
     """Chromium. Without it the tests are skipped, except where CI is set: there its absence is a failure."""
     path = shutil.which("chromium")

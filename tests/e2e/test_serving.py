@@ -134,7 +134,10 @@ def test_plain_python_and_a_fresh_process_give_the_same_score(trained: Path, par
     champion = registry.champion(Settings(root=trained, home=trained / ".tenfold"), PARTITION)
     assert champion is not None
     here = Predictor.load(champion.folder).predict(pd.DataFrame({"rgb": [part[0]], "xyz": [part[1]]}, dtype=object))
-    assert same(here.to_dict("records")[0], expected)
+    # this process may have another number of threads, which moves the last digits
+    row = here.to_dict("records")[0]
+    assert (row["score"], row["threshold"]) == pytest.approx((expected["score"], expected["threshold"]), rel=1e-5)
+    assert row["is_anomaly"] == expected["is_anomaly"]
     fresh = python(trained, RELOAD, f"models:/{PARTITION}@champion", *map(str, part))
     assert fresh.returncode == 0, fresh.stderr
     assert same(json.loads(fresh.stdout.splitlines()[-1])[0], expected)
