@@ -42,7 +42,7 @@ class Registry:
         return registry.Champion(name, version, key, Path(key))
 
     def register(
-        self, settings: Settings, name: str, folder: Path, example: Any, run_id: Any, key: str, metadata: Any
+        self, settings: Settings, name: str, folder: Path, example: Any, run_id: Any, key: str, metadata: Any, params: Any = None
     ) -> registry.Registered:
         new = key not in self.keys
         if new:
