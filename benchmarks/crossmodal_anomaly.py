@@ -13,13 +13,12 @@ Exit code 1 if one of them fails.
 
 import argparse
 import json
-import statistics
 import sys
 import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
+from _turns import turns
 
 from tenfold.crossmodal_anomaly import banks, maps
 from tenfold.crossmodal_anomaly.fast import distances_fast
@@ -51,18 +50,6 @@ def part(channels: tuple[int, int], size: int, grid: int, centres: int, seed: in
         nn_w=(nn_w / nn_w.sum(1, keepdims=True)).astype(np.float32),
         valid=valid,
     )
-
-
-def turns(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median CPU seconds of each, taking turns, after one warm-up."""
-    seconds: dict[str, list[float]] = {name: [] for name in works}
-    for turn in range(repeats + 1):
-        for name, work in works.items():
-            start = time.process_time()
-            work()
-            if turn:
-                seconds[name].append(time.process_time() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def network_on(one: PartFeatures, network: CrossModal) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -11,16 +11,15 @@ Prints one JSON object. Exit code 1 if reading is below 0.8 of raw.
 import argparse
 import json
 import os
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from _turns import turns
 
 from tenfold.core.shards import ShardReader, ShardWriter
 from tenfold.ops import contracts
@@ -39,18 +38,6 @@ RULES = [
     {"expect": "column_values_to_be_between", "column": "height", "min_value": 1, "max_value": 4000, "severity": "warning", "says": "heights"},
     {"expect": "column_values_to_match_regex", "column": "sha256", "regex": "^[0-9a-f]{64}$", "severity": "critical", "says": "hashes"},
 ]  # fmt: skip
-
-
-def turns(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median CPU seconds of each, taking turns, after one warm-up."""
-    seconds: dict[str, list[float]] = {name: [] for name in works}
-    for turn in range(repeats + 1):
-        for name, work in works.items():
-            start = time.process_time()
-            work()
-            if turn:
-                seconds[name].append(time.process_time() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def reading(folder: Path, megabytes: int, repeats: int) -> dict[str, float]:

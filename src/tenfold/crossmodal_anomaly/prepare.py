@@ -137,8 +137,8 @@ def _finish(rows: list[dict[str, Any]], quarantined: list[dict[str, Any]], block
 
 
 def _part(row: dict[str, Any], files: Path, block: config.Prepared, xyz_scale: float) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    rgb = _read(row, "rgb", files, images.read_rgb)
-    xyz = _read(row, "xyz", files, images.read_xyz)
+    rgb = read_file(row, "rgb", files, images.read_rgb)
+    xyz = read_file(row, "xyz", files, images.read_xyz)
     where = files / row["xyz_path"]
     try:
         # Every part, and every later prediction, draws the same random numbers: a scan is cleaned alike wherever it comes from.
@@ -149,7 +149,7 @@ def _part(row: dict[str, Any], files: Path, block: config.Prepared, xyz_scale: f
     valid = valid_points(cloud, block.validity)
     gt = np.zeros(valid.shape, np.uint8)
     if row["gt_path"]:
-        mask = _read(row, "gt", files, images.read_gt)
+        mask = read_file(row, "gt", files, images.read_gt)
         if mask.shape != xyz.shape[:2]:
             raise BadData(f"{files / row['gt_path']}: {_pixels(mask)}, but {where} has {_pixels(xyz)}.")
         gt = nearest(pad(mask, found.square), block.size).astype(np.uint8)
@@ -204,8 +204,11 @@ def _paths(modality: str) -> tuple[str, str]:
     return f"{modality}_path", f"{modality}_sha256"
 
 
-def _read(row: dict[str, Any], modality: str, files: Path, decode: Callable[[bytes], tuple[NDArray[Any], list[str]]]) -> NDArray[Any]:
-    """Decoded file of a part; what the decoder remarks stands in the dataset's own table already."""
+def read_file(row: dict[str, Any], modality: str, files: Path, decode: Callable[[bytes], tuple[NDArray[Any], list[str]]]) -> NDArray[Any]:
+    """Decoded raw file of a part (a row of samples); what the decoder remarks stands in the dataset's own table already.
+
+    Raises Corrupt if the file is not the table's, BadData if it is gone or cannot be decoded.
+    """
     try:
         return decode(_verified(row, modality, files))[0]
     except images.Unreadable as error:

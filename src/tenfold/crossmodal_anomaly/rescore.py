@@ -12,10 +12,9 @@ from PIL import Image
 
 from tenfold.core import metrics as core_metrics
 from tenfold.core import seeding, tables
-from tenfold.core.errors import Corrupt
 from tenfold.core.progress import Progress
 from tenfold.core.stage import Check, Note
-from tenfold.crossmodal_anomaly import aupro, curves, images, metrics
+from tenfold.crossmodal_anomaly import aupro, curves, images, metrics, prepare
 from tenfold.crossmodal_anomaly.evaluate import TestParts
 from tenfold.crossmodal_anomaly.metrics import Subject
 from tenfold.crossmodal_anomaly.predict import Predictor
@@ -123,17 +122,9 @@ def example(dataset: Path, files: Path) -> "pd.DataFrame":
     return pd.DataFrame({name: [(files / row[f"{name}_path"]).read_bytes()] for name in ("rgb", "xyz")})
 
 
-def _read(row: Mapping[str, Any], files: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-    """Both images of a part; Corrupt if a file is no longer the table's."""
-    import hashlib
-
-    content = {}
-    for name in ("rgb", "xyz"):
-        path = files / row[f"{name}_path"]
-        content[name] = path.read_bytes()
-        if hashlib.sha256(content[name]).hexdigest() != row[f"{name}_sha256"]:
-            raise Corrupt(f"{path} is not the file that was verified (its sha256 differs). Restore it, or make the dataset again.")
-    return images.read_rgb(content["rgb"])[0], images.read_xyz(content["xyz"])[0]
+def _read(row: dict[str, Any], files: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """Both images of a part."""
+    return prepare.read_file(row, "rgb", files, images.read_rgb), prepare.read_file(row, "xyz", files, images.read_xyz)
 
 
 def _resized(image: npt.NDArray[np.float32], size: int) -> npt.NDArray[np.float32]:
