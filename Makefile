@@ -33,8 +33,8 @@ $(VENV)/.installed-$(TENFOLD_TORCH): $(LOCK) pyproject.toml
 	rm -f $(VENV)/.installed-*
 	touch $@
 
-$(VENV)/.tested: $(VENV)/.installed-$(TENFOLD_TORCH) requirements/test.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/test.txt
+$(VENV)/.tested: $(VENV)/.installed-$(TENFOLD_TORCH) requirements/extras.txt requirements/test.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/extras.txt -r requirements/test.txt
 	touch $@
 
 run: install

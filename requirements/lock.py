@@ -1,7 +1,8 @@
-"""Resolve the pins again: `make lock` (needs uv on PATH). Writes cpu.txt, cuda.txt and test.txt, with hashes, beside this file.
+"""Resolve the pins again: `make lock` (needs uv on PATH). Writes its files, with hashes, beside this one.
 
-cpu.txt holds the CPU build of torch (a local version, `+cpu`), cuda.txt the default one; all else is the same in both.
-test.txt holds only what the tests need beyond either.
+cpu.txt holds the CPU build of torch (a local version, `+cpu`), cuda.txt the default one; all else is the same in both. extras.txt holds
+what the extras of `EXTRAS` need beyond either, test.txt what the tests need beyond those, audit.txt the tools of `make audit`, which
+live in an environment of their own.
 """
 
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 TORCH_INDEX = ["--extra-index-url", "https://download.pytorch.org/whl/cpu", "--index-strategy", "unsafe-best-match"]
+EXTRAS = ("postgres", "s3", "auth", "ray")
 OPTIONS = (
     "--python-version 3.11 --generate-hashes --no-header --no-annotate --no-strip-extras --prerelease if-necessary-or-explicit -q".split()
 )
@@ -47,8 +49,9 @@ def main() -> None:
         for path, content in ((cpu, text.replace(pinned.group(0), f'"torch=={pinned.group(1)}+cpu"')), (cuda, text)):
             path.parent.mkdir()
             path.write_text(content)
-        both, base, gpu = (Path(folder, name) for name in ("both.txt", "cpu.txt", "cuda.txt"))
+        both, grown, base, gpu = (Path(folder, name) for name in ("both.txt", "extras.txt", "cpu.txt", "cuda.txt"))
         compile_lock(cpu, both, "--extra", "test", *source)
+        compile_lock(cpu, grown, "-c", str(both), *(word for name in EXTRAS for word in ("--extra", name)), *source)
         compile_lock(cpu, base, "-c", str(both), *source)
         versions = Path(folder, "versions.txt")
         versions.write_text(
@@ -59,10 +62,11 @@ def main() -> None:
             )
         )
         compile_lock(cuda, gpu, "-c", str(versions))
-        shared, tested = blocks(base), blocks(both)
+        shared, extras, tested = blocks(base), blocks(grown), blocks(both)
         (HERE / "cpu.txt").write_text(base.read_text())
         (HERE / "cuda.txt").write_text(gpu.read_text())
-        (HERE / "test.txt").write_text("".join(block for name, block in tested.items() if name not in shared))
+        (HERE / "extras.txt").write_text("".join(block for name, block in extras.items() if name not in shared))
+        (HERE / "test.txt").write_text("".join(block for name, block in tested.items() if name not in extras))
 
 
 if __name__ == "__main__":
