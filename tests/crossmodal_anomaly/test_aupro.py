@@ -201,3 +201,21 @@ def test_bad_maps_are_named() -> None:
     maps[2, 3, 4] = np.nan
     with pytest.raises(BadData, match="map 2 holds NaN"):
         a.aupro(maps, masks)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_scores_at_ranks_are_those_of_a_full_sort(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    maps = rng.normal(0, 10.0 ** rng.integers(-3, 4), (7, 20, 20)).astype(np.float32)
+    maps[:, :6] = 0  # one large tie, of both signs
+    maps[:, 3:6] = -0.0
+    maps[2] = np.float32(1e-42)  # below the normal numbers
+    truth = a.Truth()
+    for i in range(7):
+        truth.add(np.pad(np.ones((2, 2), np.uint8), 9) if i % 2 else np.zeros((20, 20)), "dent" if i % 2 else "good")
+    ok = np.sort(np.concatenate([m.ravel()[truth.ok(i)] for i, m in enumerate(maps)]))[::-1]
+    ranks = np.unique(rng.integers(0, ok.size, 60))
+    np.testing.assert_array_equal(a._at_ranks(truth, maps, ranks), ok[ranks])
+    every = np.arange(ok.size)
+    np.testing.assert_array_equal(a._at_ranks(truth, maps, every), ok)
+    assert a._at_ranks(truth, maps, every[:0]).size == 0

@@ -175,6 +175,7 @@ def test_cloud_layout_ends_in_metres_with_zeros_for_no_point(tmp_path: Path, uni
         (json.dumps({**CAMERA, "fy": 0}), "fy"),
         (json.dumps({**CAMERA, "cx": "3"}), "cx"),
         (json.dumps({k: v for k, v in CAMERA.items() if k != "depth_scale"}), "depth_scale"),
+        ("[" * 200_000, "cannot be read as JSON"),
     ],
 )
 def test_senseless_intrinsics_name_the_file(tmp_path: Path, content: str | None, words: str) -> None:

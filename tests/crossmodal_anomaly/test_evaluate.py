@@ -17,7 +17,7 @@ from tenfold.core.shards import ShardReader
 from tenfold.crossmodal_anomaly import aupro, baselines, claims, evaluate, maps, scoring, train
 from tenfold.crossmodal_anomaly.cache import FeatureFolder
 from tenfold.crossmodal_anomaly.maps import MapOptions
-from tenfold.crossmodal_anomaly.spool import Spool
+from tenfold.crossmodal_anomaly.spool import Maps, Spool
 
 OPTIONS = MapOptions("product", "boxes", "none", "zero")
 Rows = list[dict[str, Any]]
@@ -137,3 +137,13 @@ def test_spool_gives_back_what_was_added(tmp_path: Path) -> None:
     for key, parts in values.items():
         for got, want in zip(spool.read(key), parts, strict=True):
             np.testing.assert_array_equal(got, want)
+
+
+def test_maps_are_written_and_read_by_number(tmp_path: Path) -> None:
+    maps, images = Maps(tmp_path / "new" / "maps.f32", 3, 4), np.random.default_rng(0).random((3, 4, 4), np.float32)
+    for i in (2, 0, 1, 2):
+        maps[i] = images[i]
+    np.testing.assert_array_equal(np.stack([maps[i] for i in range(len(maps))]), images)
+    with pytest.raises(IndexError):
+        maps[3]
+    maps.close()

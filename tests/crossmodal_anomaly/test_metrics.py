@@ -72,8 +72,8 @@ def _scene(n: int = 9, side: int = 20) -> tuple[aupro.Truth, np.ndarray, np.ndar
 
 def test_aupro_draws_follow_the_exact_area_of_the_repeated_parts() -> None:
     truth, maps, masks, kinds = _scene()
-    counts = aupro.count(truth, maps, keep=0.9)
-    by_part = curves.part_curves(truth, maps, counts, points=2000)
+    counts = aupro.count(truth, maps, keep=0.9, points=2000)
+    by_part = curves.part_curves(truth, maps, counts)
     times = curves.multiplicities(kinds, 6, np.random.default_rng(2))
     found = curves.aupro_draws(by_part, times, range(len(kinds)), 0.3)
     for row, value in zip(times, found, strict=True):
@@ -83,7 +83,7 @@ def test_aupro_draws_follow_the_exact_area_of_the_repeated_parts() -> None:
 
 def test_the_curve_of_all_parts_gives_the_exact_area_at_every_limit() -> None:
     truth, maps, masks, _ = _scene()
-    by_part = curves.part_curves(truth, maps, aupro.count(truth, maps), points=4000)
+    by_part = curves.part_curves(truth, maps, aupro.count(truth, maps, points=4000))
     once = np.ones((1, len(truth)), np.int64)
     exact = aupro.aupro(maps, masks)
     for limit in (0.3, 0.1):
@@ -135,3 +135,23 @@ def test_margin_is_paired() -> None:
     assert row is not None
     # the same maps on both sides: on every resample the lead is exactly nothing
     assert (row.value, row.lo, row.hi) == (0.0, 0.0, 0.0)
+
+
+def test_resamples_in_blocks_are_those_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth, maps, _, kinds = _scene()
+    labels = np.array([k != "good" for k in kinds], np.int64)
+    scores = np.round(maps.max((1, 2)).astype(float), 1)  # ties
+    by_part = curves.part_curves(truth, maps, aupro.count(truth, maps))
+
+    def draws() -> tuple[np.ndarray, ...]:
+        times = curves.multiplicities(kinds, 50, np.random.default_rng(0))
+        members = range(len(kinds))
+        return times, curves.aupro_draws(by_part, times, members, 0.3), curves.auroc_draws(labels, scores, times, members)
+
+    whole = draws()
+    monkeypatch.setattr(curves, "BLOCK", 7 * len(kinds))
+    for one, other in zip(whole, draws(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+    for row, value in zip(whole[0], whole[2], strict=True):
+        again = np.repeat(np.arange(len(kinds)), row)
+        assert value == pytest.approx(roc_auc_score(labels[again], scores[again]), abs=1e-12)

@@ -24,6 +24,8 @@ PROVENANCE = {
 def made(tiny_folders: dict[str, Path], tiny_evaluation: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report")
     folders = {**tiny_folders, "evaluation": tiny_evaluation}
+    (out / "figures").mkdir()
+    (out / "figures" / "stale.png").write_bytes(b"of an attempt that was cut off")
     report.run(folders, config.Report(gallery=1, extremes=2), out, PROVENANCE, Progress())
     return out
 

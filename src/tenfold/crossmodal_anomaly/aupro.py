@@ -22,8 +22,11 @@ from tenfold.core.errors import BadData
 
 LIMITS: tuple[float, ...] = (0.30, 0.10, 0.05, 0.01)
 LEGACY_POINTS = 99
-CHUNK_PIXELS = 1 << 23
-"""Pixels sorted at a time (32 MiB of float32): the memory of `count` beside the maps themselves."""
+CURVE_POINTS = 128
+DIGITS = ((16, 1 << 16), (8, 1 << 8), (0, 1 << 8))
+"""A float's bits from the top, as `_at_ranks` reads them: shift, and how many values there are."""
+CHUNK_PIXELS = 1 << 21
+"""Least number of pixels sorted at a time (8 MiB of float32)."""
 
 Ties = Literal["flat", "ramp"]
 Bool = npt.NDArray[np.bool_]
@@ -128,7 +131,8 @@ class Counts:
     """False positives at the score of every defect pixel (D of them), sorted by score ascending.
 
     `*_gt`, `*_ge`: defect-free pixels above, and at or above, that score; `all` among all parts, `own` among the good parts and those
-    of the pixel's own kind, `fg` on the foreground only. `top`: the highest defect-free scores, descending.
+    of the pixel's own kind, `fg` on the foreground only. Defect-free scores at chosen ranks, descending: `curve` at ranks dense at the
+    top, `legacy` at those of the published tables' points, as far as the highest ones were asked for.
     """
 
     scores: Float32
@@ -142,18 +146,21 @@ class Counts:
     all_fg_ge: Int
     own_fg_gt: Int
     own_fg_ge: Int
-    top: Float32
+    curve: Float32
+    legacy: Float32
 
 
-def count(truth: Truth, maps: Maps, keep: float = 0.45) -> Counts:
-    """Rank every defect pixel among the defect-free pixels, in one pass and bounded memory.
+def count(truth: Truth, maps: Maps, keep: float = 0.45, points: int = CURVE_POINTS) -> Counts:
+    """Rank every defect pixel among the defect-free pixels, in few passes and bounded memory.
 
-    Counts add up over disjoint sets of pixels, so the defect-free pixels are sorted in chunks of `CHUNK_PIXELS` and dropped again. What
-    stays is O(defect pixels), and `top`: a fraction `keep` of the defect-free scores as float32.
+    Counts add up over disjoint sets of pixels, so the defect-free pixels are sorted in chunks and dropped again, in chunks of as many as
+    there are defect pixels at least, so that the time is linear. What stays is O(defect pixels), some hundred bytes for each.
 
     Args:
         maps: n maps of (S, S), an array, a memory map, or anything that gives a map for an index.
-        keep: fraction of the defect-free pixels whose sorted scores are returned; more than the largest limit that is asked of them.
+        keep: share of the defect-free pixels, the highest ones, among which ranks are looked up; more than the largest limit that is
+            asked of them. 0: none is.
+        points: most points of `curve`, equally spaced in the square root of the rank.
 
     Raises:
         BadData: the number or the shape of the maps is wrong, or a score is not finite.
@@ -169,19 +176,20 @@ def count(truth: Truth, maps: Maps, keep: float = 0.45) -> Counts:
     weights = np.concatenate([truth.pixel_weights(i) for i in range(len(truth))] + [np.zeros(0)])[order]
     kind = np.repeat(np.asarray(part_kind, np.int16), [s.size for s in scores])[order]
     table = np.zeros((2, 2, 2, q.size), np.int64)  # (all | own, whole | foreground, gt | ge, pixel)
-    k = int(np.ceil(min(1.0, keep) * sum(truth.n_ok))) + 2
-    top = np.zeros(0, np.float32)
-    for group, fg, values in _chunks(truth, maps):
-        gt, ge, above, low, n_low = _exceed(q, values)
+    for group, fg, values in _chunks(truth, maps, max(CHUNK_PIXELS, q.size)):
+        gt, ge = _exceed(q, values)
         own = slice(None) if group == "good" else np.flatnonzero(kind == kinds.index(group))
         for space in (0, 1) if fg else (0,):
             table[0, space] += (gt, ge)
             table[1, space, 0, own] += gt[own]
             table[1, space, 1, own] += ge[own]
-        lows = np.full(max(0, min(n_low, k - above.size)), low, np.float32)
-        top = np.concatenate([top, above[-k:], lows])
-        top = np.sort(top)[-k:]  # not `partition`: it slows down tenfold on long ties
-    top = top[::-1]
+    total = sum(truth.n_ok)
+    kept = min(int(np.ceil(min(1.0, keep) * total)) + 2, total) if keep else 0
+    dense = np.unique(np.round((kept - 1) * np.linspace(0.0, 1.0, points) ** 2).astype(np.int64)) if kept else np.zeros(0, np.int64)
+    few = _legacy_ranks(total)
+    few = few[few < kept]
+    wanted = np.union1d(dense, few)
+    found = _at_ranks(truth, maps, wanted)
     return Counts(
         scores=q,
         weights=weights,
@@ -194,7 +202,8 @@ def count(truth: Truth, maps: Maps, keep: float = 0.45) -> Counts:
         all_fg_ge=table[0, 1, 1],
         own_fg_gt=table[1, 1, 0],
         own_fg_ge=table[1, 1, 1],
-        top=top,
+        curve=found[np.searchsorted(wanted, dense)],
+        legacy=found[np.searchsorted(wanted, few)],
     )
 
 
@@ -269,19 +278,18 @@ def aupro(
     return found.aupro if valid is None else found.aupro_fg
 
 
-def legacy_curve(truth: Truth, counts: Counts, points: int = LEGACY_POINTS) -> tuple[Float, Float]:
-    """PRO at thresholds equally spaced in *rank* among the defect-free scores, as published tables have it (FPR steps of 1.02 %).
+def legacy_curve(truth: Truth, counts: Counts) -> tuple[Float, Float]:
+    """PRO at 99 thresholds equally spaced in *rank* among the defect-free scores, as published tables have it (FPR steps of 1.02 %).
 
     Returns:
-        FPR and PRO of the points that `counts.top` reaches, FPR ascending. Ties are ignored on the FPR side, as there.
+        FPR and PRO of the points in `counts.legacy`, FPR ascending. Ties are ignored on the FPR side, as there.
     """
     n, k = sum(truth.n_ok), sum(s.size for s in truth.region_sizes)
     if n == 0 or k == 0:
         return np.zeros(0), np.zeros(0)
-    rank = (n - 1) - np.floor(np.linspace(0.0, n - 1, points)).astype(np.int64)[::-1]
-    rank = rank[rank < counts.top.size]
+    rank = _legacy_ranks(n)[: counts.legacy.size]
     covered = np.concatenate([np.cumsum(counts.weights[::-1])[::-1], [0.0]])  # weight at or above the i-th lowest score
-    pro = covered[np.searchsorted(counts.scores, counts.top[rank], side="right")] / k
+    pro = covered[np.searchsorted(counts.scores, counts.legacy, side="right")] / k
     return rank / n, pro
 
 
@@ -302,11 +310,11 @@ def _flat(maps: Maps, i: int, truth: Truth) -> Float32:
     return one
 
 
-def _chunks(truth: Truth, maps: Maps) -> Iterator[tuple[str, bool, Float32]]:
-    """(kind, foreground?, defect-free scores), at most about CHUNK_PIXELS at a time."""
+def _chunks(truth: Truth, maps: Maps, pixels: int) -> Iterator[tuple[str, bool, Float32]]:
+    """(kind, foreground?, defect-free scores), at most about `pixels` at a time."""
     for kind in dict.fromkeys(truth.kinds):
         members = [i for i, k in enumerate(truth.kinds) if k == kind and truth.used[i]]
-        step = max(1, CHUNK_PIXELS // (truth.shape[0] * truth.shape[1]))
+        step = max(1, pixels // (truth.shape[0] * truth.shape[1]))
         for start in range(0, len(members), step):
             inside, outside = [], []
             for i in members[start : start + step]:
@@ -317,18 +325,66 @@ def _chunks(truth: Truth, maps: Maps) -> Iterator[tuple[str, bool, Float32]]:
             yield kind, False, np.concatenate(outside)
 
 
-def _exceed(q: Float32, values: Float32) -> tuple[Int, Int, Float32, float, int]:
-    """For sorted q: number of values above and at or above each; the values above their minimum, sorted; the minimum; its count.
+def _exceed(q: Float32, values: Float32) -> tuple[Int, Int]:
+    """For sorted q: number of values above, and at or above, each.
 
     The minimum, most often the background's 0, is counted and not sorted.
     """
     if values.size == 0:
         zero = np.zeros(q.size, np.int64)
-        return zero, zero, values, 0.0, 0
+        return zero, zero
     low = values.min()
     above = values[values > low]
     above.sort()
     n_low = values.size - above.size
     gt = above.size - np.searchsorted(above, q, side="right") + n_low * (q < low)
     ge = above.size - np.searchsorted(above, q, side="left") + n_low * (q <= low)
-    return gt, ge, above, float(low), n_low
+    return gt, ge
+
+
+def _legacy_ranks(total: int) -> Int:
+    """Ranks from the top, ascending, of thresholds equally spaced among `total` scores."""
+    if total == 0:
+        return np.zeros(0, np.int64)
+    return (total - 1) - np.floor(np.linspace(0.0, total - 1, LEGACY_POINTS)).astype(np.int64)[::-1]
+
+
+def _at_ranks(truth: Truth, maps: Maps, ranks: Int) -> Float32:
+    """Defect-free scores at ranks from the top (0 = highest): exact, without ever holding or sorting all of them.
+
+    A float's bits, negative ones turned over, order as it does: three passes count their first 16 bits, then 8 and 8 more of those
+    whose first bits a wanted rank has.
+    """
+    left = sum(truth.n_ok) - 1 - ranks  # how many scores below are still to be passed
+    place = np.zeros(ranks.size, np.int64)  # which of the counted groups of prefixes a rank is in
+    prefix = np.zeros(ranks.size, np.uint32)
+    slots: list[Int] = []
+    for level, (shift, width) in enumerate(DIGITS if ranks.size else ()):
+        groups = int(place.max()) + 1
+        counted = np.zeros(groups * width, np.int64)
+        for i in range(len(truth)):
+            key = _ordered_bits(_flat(maps, i, truth)[truth.ok(i)])
+            at = np.zeros(key.size, np.int64)
+            for slot, (passed, size) in zip(slots, DIGITS[:level], strict=True):
+                at = slot[at * size + _digit(key, passed, size)]
+                key, at = key[at >= 0], at[at >= 0]
+            counted += np.bincount(at * width + _digit(key, shift, width), minlength=counted.size)
+        below = np.cumsum(counted.reshape(groups, width), axis=1)
+        digit = np.array([np.searchsorted(below[group], rest, side="right") for group, rest in zip(place, left, strict=True)], np.int64)
+        left = left - np.where(digit > 0, below[place, digit - 1], 0)
+        prefix |= digit.astype(np.uint32) << np.uint32(shift)
+        chosen, place = np.unique(place * width + digit, return_inverse=True)
+        slot = np.full(counted.size, -1, np.int64)
+        slot[chosen] = np.arange(chosen.size)
+        slots.append(slot)
+    negative = prefix < np.uint32(1 << 31)
+    return np.where(negative, ~prefix, prefix ^ np.uint32(1 << 31)).astype(np.uint32).view(np.float32)
+
+
+def _ordered_bits(values: Float32) -> npt.NDArray[np.uint32]:
+    bits = (values + np.float32(0)).view(np.uint32)  # -0 becomes 0
+    return np.where(bits >> 31, ~bits, bits ^ np.uint32(1 << 31))
+
+
+def _digit(key: npt.NDArray[np.uint32], shift: int, width: int) -> Int:
+    return ((key >> np.uint32(shift)) & np.uint32(width - 1)).astype(np.int64)

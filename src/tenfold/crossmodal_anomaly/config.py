@@ -1,10 +1,10 @@
 """The numbers of each asset, typed. Values stand in `params.yaml`, never here.
 
-Field by field meaning: docs/papers/crossmodal_anomaly.md, "Options".
+Field by field meaning: docs/papers/crossmodal_anomaly.md, "Options". `MEMORY` names the numbers that an asset's need of memory follows.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class Dataset:
 class Prepared:
     """Plane removal, padding, clustering, resizing (paper, supplementary; lengths in metres, sizes in px)."""
 
+    MEMORY: ClassVar = ("size",)
+
     size: int
     pad_multiple: int
     plane: Literal["optional", "required", "off"]
@@ -59,6 +61,8 @@ class Prepared:
 class Features:
     """The two frozen extractors and the grid on which both feature maps end."""
 
+    MEMORY: ClassVar = ("size", "centres")
+
     extractor_2d: Literal["efficientnet_lite0", "dino_vitb8"]
     extractor_3d: Literal["fpfh_covariance", "point_mae"]
     extractor_mode: Literal["eval", "official_train"]
@@ -82,6 +86,8 @@ class Model:
 
     `shots` and `pixels_per_part`: 0 means all.
     """
+
+    MEMORY: ClassVar = ("batch", "pixels_per_part")
 
     seeds: list[int]
     epochs: int
@@ -108,6 +114,8 @@ class Model:
 class Baselines:
     """Memory banks and the cheap rivals. `grid` (px) is the side of the map whose pixels are patches."""
 
+    MEMORY: ClassVar = ("coreset", "grid")
+
     grid: int
     coreset: float
     projection: int
@@ -123,6 +131,8 @@ class Baselines:
 class Evaluation:
     """How maps become scores and scores become metrics."""
 
+    MEMORY: ClassVar = ("bootstrap",)
+
     ties: Literal["flat", "ramp"]
     smoothing: Literal["boxes", "none"]
     combine: Literal["product", "sum", "max", "d2_only", "d3_only"]
@@ -136,6 +146,8 @@ class Evaluation:
 @dataclass(frozen=True)
 class Report:
     """How many pictures: parts a defect kind in the gallery, best and worst parts."""
+
+    MEMORY: ClassVar = ("gallery",)
 
     gallery: int
     extremes: int

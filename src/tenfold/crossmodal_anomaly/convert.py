@@ -85,7 +85,7 @@ def intrinsics(root: Path, unit: str) -> dict[str, float]:
         raise BadData(f"{places[0]} is missing. It must hold fx, fy, cx, cy (px) and depth_scale (metres per stored unit).")
     try:
         values: Any = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadData(f"{path} cannot be read as JSON: {error}") from error
     camera: dict[str, float] = {}
     for name in ("fx", "fy", "cx", "cy", "depth_scale"):

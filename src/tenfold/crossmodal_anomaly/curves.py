@@ -5,14 +5,17 @@ at low false-positive rates; per part and threshold there is one count of false 
 resample of the parts is a vector of multiplicities, and its curve is a ratio of two sums.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from tenfold.crossmodal_anomaly.aupro import Counts, Float, Float32, Int, Maps, Truth
 
-POINTS = 128
+Times = npt.NDArray[np.uint16] | npt.NDArray[np.uint32] | Int
+BLOCK = 1 << 22
+"""Numbers of resamples times parts that are weighed at a time (32 MiB of float64)."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,9 @@ class PartCurves:
         return np.append(0.0, fpr), np.append(0.0, pro), np.append(0.0, tpr)
 
 
-def part_curves(truth: Truth, maps: Maps, counts: Counts, points: int = POINTS) -> PartCurves:
-    """Thresholds equally spaced in the square root of the pooled rank over `counts.top`, and what each part has at or above them."""
-    last = counts.top.size - 1
-    rank = np.unique(np.round(last * np.linspace(0.0, 1.0, points) ** 2).astype(np.int64)) if last >= 0 else np.zeros(0, np.int64)
-    ascending = np.unique(counts.top[rank])
+def part_curves(truth: Truth, maps: Maps, counts: Counts) -> PartCurves:
+    """What each part has at or above the thresholds `counts.curve`."""
+    ascending = np.unique(counts.curve)
     n, q = len(truth), ascending.size
     false, covered, found = np.zeros((n, q)), np.zeros((n, q)), np.zeros((n, q))
     for i in range(n):
@@ -65,26 +66,31 @@ def part_curves(truth: Truth, maps: Maps, counts: Counts, points: int = POINTS) 
     )
 
 
-def multiplicities(kinds: Sequence[str], draws: int, rng: np.random.Generator) -> Int:
-    """(draws, n) counts of every part in resamples with replacement, within each kind: how many parts a kind has is the
-    dataset's design, not chance, and every resample keeps good and defective parts."""
-    out = np.zeros((draws, len(kinds)), np.int64)
+def multiplicities(kinds: Sequence[str], draws: int, rng: np.random.Generator) -> Times:
+    """(draws, n) counts of every part, as the least type that holds them, in resamples with replacement, within each kind: how many parts
+    a kind has is the dataset's design, not chance, and every resample keeps good and defective parts."""
+    out = np.zeros((draws, len(kinds)), np.result_type(np.uint16, np.min_scalar_type(len(kinds))))
     for kind in dict.fromkeys(kinds):
         where = np.flatnonzero(np.asarray(kinds) == kind)
-        out[:, where] = rng.multinomial(where.size, np.full(where.size, 1.0 / where.size), size=draws)
+        step = max(1, BLOCK // where.size)
+        for start in range(0, draws, step):
+            rows = min(step, draws - start)
+            out[start : start + rows, where] = rng.multinomial(where.size, np.full(where.size, 1.0 / where.size), size=rows)
     return out
 
 
-def aupro_draws(curves: PartCurves, times: Int, members: Sequence[int], limit: float) -> Float:
+def aupro_draws(curves: PartCurves, times: Times, members: Sequence[int], limit: float) -> Float:
     """AUPRO@limit of every resample (draws,), from the curve's points by trapezoid.
 
     Beyond the last threshold the curve is held flat: that part is the tie of the background, which earns nothing below FPR 1.
     """
     m = np.asarray(members, np.int64)
-    c = times[:, m].astype(np.float64)
-    fpr = (c @ curves.false[m]) / np.maximum(1.0, c @ curves.ok[m])[:, None]
-    pro = (c @ curves.covered[m]) / np.maximum(1.0, c @ curves.regions[m])[:, None]
-    zero, one = np.zeros((len(c), 1)), np.ones((len(c), 1))
+    false, covered, ok, regions = curves.false[m], curves.covered[m], curves.ok[m], curves.regions[m]
+    parts = [
+        ((c @ false) / np.maximum(1.0, c @ ok)[:, None], (c @ covered) / np.maximum(1.0, c @ regions)[:, None]) for c in _weights(times, m)
+    ]
+    fpr, pro = (np.concatenate(each) for each in zip(*parts, strict=True))
+    zero, one = np.zeros((len(fpr), 1)), np.ones((len(fpr), 1))
     x = np.concatenate([zero, fpr, np.maximum(one * limit, fpr[:, -1:])], axis=1)
     y = np.concatenate([zero, pro, pro[:, -1:]], axis=1)
     trapezoids = np.cumsum(np.diff(x, axis=1) * (y[:, 1:] + y[:, :-1]), axis=1) / 2.0
@@ -98,15 +104,21 @@ def aupro_draws(curves: PartCurves, times: Int, members: Sequence[int], limit: f
     return np.asarray((done + rest * (y0 + slope * rest / 2.0)) / limit, np.float64)
 
 
-def auroc_draws(labels: Int, scores: Float, times: Int, members: Sequence[int]) -> Float:
+def auroc_draws(labels: Int, scores: Float, times: Times, members: Sequence[int]) -> Float:
     """Image AUROC of every resample (draws,); ties count one half. NaN where a class is absent."""
     m = np.asarray(members, np.int64)
     bad, good = m[labels[m] == 1], m[labels[m] == 0]
     if not bad.size or not good.size:
         return np.full(len(times), np.nan)
-    wins = np.greater.outer(scores[bad], scores[good]) + 0.5 * np.equal.outer(scores[bad], scores[good])
-    cb, cg = times[:, bad].astype(np.float64), times[:, good].astype(np.float64)
-    return np.asarray(((cb @ wins) * cg).sum(1) / (cb.sum(1) * cg.sum(1)), np.float64)
+    bad, good = (each[np.argsort(scores[each], kind="stable")] for each in (bad, good))
+    # how many good parts, in ascending order, a bad one leaves behind: strictly, and with those it ties with
+    behind, level = (np.searchsorted(scores[good], scores[bad], side=side) for side in ("left", "right"))
+    draws = []
+    for cb, cg in zip(_weights(times, bad), _weights(times, good), strict=True):
+        passed = np.concatenate([np.zeros((len(cg), 1)), np.cumsum(cg, axis=1)], axis=1)
+        wins = (passed[:, behind] + passed[:, level]) / 2.0
+        draws.append((cb * wins).sum(1) / (cb.sum(1) * cg.sum(1)))
+    return np.concatenate(draws)
 
 
 def interval(draws: Float, value: float, binned: float | None = None) -> tuple[float, float] | tuple[None, None]:
@@ -115,6 +127,13 @@ def interval(draws: Float, value: float, binned: float | None = None) -> tuple[f
         return None, None
     lo, hi = np.quantile(draws, [0.025, 0.975]) + (0.0 if binned is None else value - binned)
     return float(lo), float(hi)
+
+
+def _weights(times: Times, members: Int) -> Iterator[Float]:
+    """Multiplicities (draws, members) as floats, so many draws at a time that memory does not grow with the parts."""
+    step = max(1, BLOCK // max(1, times.shape[1]))
+    for start in range(0, len(times), step):
+        yield times[start : start + step, members].astype(np.float64)
 
 
 def _at_or_above(values: Float32, ascending: Float32, weights: Float | None) -> Float:

@@ -1,8 +1,8 @@
 """Every method on the same test parts: maps, scores, metrics, timings, claims.
 
 Two passes. The first goes part by part, builds the operators and dense features once, and lets every network and baseline turn them
-into distances, which go to disk. The second goes method by method: maps of all parts, scores, metrics. So one method's maps are in memory
-at a time (float32, 200 kB a part of 224 px), whatever the number of methods.
+into distances, which go to disk. The second goes method by method: maps of all parts, on disk as well, scores, metrics. In memory stay a
+part's maps, and of all parts the masks (packed bits) and what `aupro.count` keeps of a method.
 """
 
 import json
@@ -35,8 +35,9 @@ from tenfold.crossmodal_anomaly.extractors import Extractors, load_extractors
 from tenfold.crossmodal_anomaly.maps import Combine, MapOptions
 from tenfold.crossmodal_anomaly.metrics import Subject
 from tenfold.crossmodal_anomaly.operators import operators
-from tenfold.crossmodal_anomaly.spool import Spool
+from tenfold.crossmodal_anomaly.spool import Maps, Spool
 
+SHARD_BYTES = 16 << 20
 COMBINES: tuple[Combine, ...] = ("product", "sum", "max", "d2_only", "d3_only")
 SCORES_SCHEMA = pa.schema(
     [
@@ -52,6 +53,7 @@ SCORES_SCHEMA = pa.schema(
 )
 
 Float32 = npt.NDArray[np.float32]
+Float = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -177,8 +179,8 @@ class Result:
     scores: npt.NDArray[np.float64]
     ms: npt.NDArray[np.float64]
     measured: metrics.Measured
-    curves: curves.PartCurves
-    legacy: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+    curve: tuple[Float, Float, Float]
+    legacy: tuple[Float, Float]
 
 
 def _jobs(nets: Sequence[Network], found: Sequence[Rival], block: config.Evaluation, grid: int, identity: dict[str, str]) -> list[Job]:
@@ -197,40 +199,43 @@ def _jobs(nets: Sequence[Network], found: Sequence[Rival], block: config.Evaluat
     return jobs
 
 
-Masks = dict[int, list[npt.NDArray[np.uint8]]]
+Masks = dict[int, npt.NDArray[np.uint8]]  # by grid: (parts, bytes), packed bits
 
 
 def _distances(
     parts: TestParts, nets: Sequence[Network], found: Sequence[Rival], folder: FeatureFolder, scratch: Path, progress: Progress
-) -> tuple[Spool, Masks, dict[str, list[float]], dict[str, list[float]]]:
+) -> tuple[Spool, Masks, dict[str, Float], dict[str, Float]]:
     """First pass: per part, all distances into the spool. Also the feature masks by grid (packed bits), ms and image factors by key."""
     spool = Spool(scratch)
     own = int(folder.info["grid"])
     grids = sorted({own, *(r.bank.grid for r in found)})
-    masks: Masks = {grid: [] for grid in grids}
-    ms: dict[str, list[float]] = {}
-    factors: dict[str, list[float]] = {}
-    progress.stage("distances", len(parts.ids))
-    for id in parts.ids:
+    n = len(parts.ids)
+    # All that stays of a part has its place from the start: small blocks left between large ones that come and go would hold the heap open.
+    masks: Masks = {grid: np.empty((n, -(-(grid**2) // 8)), np.uint8) for grid in grids}
+    ms = {f"{net.key}/{name}": np.empty(n) for net in nets for name in ("d2", "d3")}
+    ms |= {rival.key(method): np.empty(n) for rival in found for method in rivals.METHODS}
+    factors = {rival.key(method): np.empty(n) for rival in found for method in rivals.METHODS}
+    progress.stage("distances", n)
+    for i, id in enumerate(parts.ids):
         part = folder.part(id)
         made = {grid: operators(part, grid) for grid in grids}
         for grid in grids:
-            masks[grid].append(np.packbits(made[grid].mask))
+            masks[grid][i] = np.packbits(made[grid].mask)
         for net in nets:
             start = time.perf_counter()
             d2, d3 = scoring.network_distances(net.model, part, net.variant.depth, made[own])
             spent = 1e3 * (time.perf_counter() - start)
             for name, values in (("d2", d2), ("d3", d3)):
                 spool.add(f"{net.key}/{name}", values)
-                ms.setdefault(f"{net.key}/{name}", []).append(spent / 2)
+                ms[f"{net.key}/{name}"][i] = spent / 2
         for rival in found:
             f2, f3 = rival.bank.features(part, made[rival.bank.grid])
             for method in rivals.METHODS:
                 start = time.perf_counter()
                 values, factor = rival.bank.score(method, f2, f3)
                 key = rival.key(method)
-                ms.setdefault(key, []).append(1e3 * (time.perf_counter() - start))
-                factors.setdefault(key, []).append(factor)
+                ms[key][i] = 1e3 * (time.perf_counter() - start)
+                factors[key][i] = factor
                 spool.add(key, values.numpy())
         progress.advance()
     return spool, masks, ms, factors
@@ -241,17 +246,18 @@ def _measure(
     jobs: Sequence[Job],
     spool: Spool,
     masks: Masks,
-    ms: dict[str, list[float]],
-    factors: dict[str, list[float]],
+    ms: dict[str, Float],
+    factors: dict[str, Float],
     options: MapOptions,
     block: config.Evaluation,
     size: int,
     progress: Progress,
 ) -> list[Result]:
-    """Second pass: per method, all maps in one array that the next method overwrites."""
+    """Second pass: per method, all maps in one file that the next method overwrites."""
     n = len(parts.ids)
     times = curves.multiplicities(parts.kinds, block.bootstrap, seeding.rng(block.seed, "bootstrap"))
-    maps_ = np.empty((n, size, size), np.float32)
+    maps_ = Maps(spool.folder / "maps.f32", n, size)
+    members = np.flatnonzero(parts.truth.used)
     results = []
     progress.stage("metrics", len(jobs))
     for job in jobs:
@@ -259,9 +265,10 @@ def _measure(
         for i, values in enumerate(_values(job, spool)):
             start = time.perf_counter()
             mask = _unpacked(masks[job.grid][i], job.grid)
-            maps_[i] = maps.render(values, mask, options, size)
+            image = maps.render(values, mask, options, size)
+            maps_[i] = image
             factor = factors[job.keys[0]][i] if job.combine is None else 1.0
-            scores[i] = factor * maps.image_score(maps_[i], options.score_norm)
+            scores[i] = factor * maps.image_score(image, options.score_norm)
             spent[i] = sum(ms[key][i] for key in job.keys) + 1e3 * (time.perf_counter() - start)
         ranked = None
         if options.score_norm == "official":
@@ -283,15 +290,16 @@ def _measure(
             p_auroc_counts=ranked,
             threshold=job.threshold,
         )
-        results.append(Result(job, scores, spent, measured, by_part, aupro.legacy_curve(parts.truth, counts)))
+        results.append(Result(job, scores, spent, measured, by_part.total(members), aupro.legacy_curve(parts.truth, counts)))
         progress.advance()
+    maps_.close()
     return results
 
 
 class _Normalised(Sequence[Float32]):
     """Maps normalised for pixel ranking, made when they are asked for."""
 
-    def __init__(self, raw: Float32, purpose: maps.Purpose) -> None:
+    def __init__(self, raw: Maps, purpose: maps.Purpose) -> None:
         self._raw, self._purpose = raw, purpose
 
     def __len__(self) -> int:
@@ -354,17 +362,17 @@ def _best_bank(results: Sequence[Result]) -> Result | None:
 def _write_maps(ids: Sequence[str], spool: Spool, masks: Masks, grid: int, net: Network, best: Result | None, out: Path) -> None:
     """Distances of the first network and of the best bank on their grids, before upsampling and smoothing."""
     shutil.rmtree(out / "maps", ignore_errors=True)
-    d2, d3 = spool.read(f"{net.key}/d2"), spool.read(f"{net.key}/d3")
-    bank = spool.read(best.job.keys[0]) if best else []
-    with ShardWriter(out / "maps") as writer:
-        for i, id in enumerate(ids):
+    distances = zip(spool.read(f"{net.key}/d2"), spool.read(f"{net.key}/d3"), strict=True)
+    bank = spool.read(best.job.keys[0]) if best else iter(())
+    with ShardWriter(out / "maps", SHARD_BYTES) as writer:
+        for i, (id, (d2, d3)) in enumerate(zip(ids, distances, strict=True)):
             mask = _unpacked(masks[grid][i], grid)
             arrays: dict[str, npt.NDArray[Any]] = {"mask": mask.astype(np.uint8)}
-            for name, values in (("d2", d2[i]), ("d3", d3[i]), ("product", d2[i] * d3[i])):
+            for name, values in (("d2", d2), ("d3", d3), ("product", d2 * d3)):
                 arrays[name] = maps.scatter(values, mask).astype(np.float16)
             if best:
                 bank_mask = _unpacked(masks[best.job.grid][i], best.job.grid)
-                arrays["bank"] = maps.scatter(bank[i], bank_mask).astype(np.float16)
+                arrays["bank"] = maps.scatter(next(bank), bank_mask).astype(np.float16)
                 arrays["bank_mask"] = bank_mask.astype(np.uint8)
             writer.add(id, arrays)
 
@@ -388,13 +396,12 @@ def _curves(parts: TestParts, results: Sequence[Result]) -> pa.Table:
     """Points of the PRO and pixel ROC curves of every method without variant (first seed), and the 99-point polygon."""
     rows: list[dict[str, Any]] = []
     seen: set[str] = set()
-    members = [i for i in range(len(parts.ids)) if parts.truth.used[i]]
     for result in results:
         subject = result.job.subject
         if subject.variant or subject.method in seen:
             continue
         seen.add(subject.method)
-        fpr, pro, tpr = result.curves.total(members)
+        fpr, pro, tpr = result.curve
         for curve, x, y in (("pro", fpr, pro), ("roc", fpr, tpr), ("pro_99pt", *result.legacy)):
             rows += [{"method": subject.method, "curve": curve, "fpr": a, "value": b} for a, b in zip(x.tolist(), y.tolist(), strict=True)]
     schema = pa.schema([("method", pa.string()), ("curve", pa.string()), ("fpr", pa.float64()), ("value", pa.float64())])

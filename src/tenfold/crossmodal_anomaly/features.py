@@ -4,6 +4,8 @@ Computed once for all seeds, variants and baselines; `Extractors.extract` is the
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +19,49 @@ from tenfold.core.errors import BadData
 from tenfold.core.progress import Progress
 from tenfold.core.shards import ShardReader, ShardWriter
 from tenfold.core.stage import Made, Note
+from tenfold.core.workers import Each, ordered, single_threaded
 from tenfold.crossmodal_anomaly import config
 from tenfold.crossmodal_anomaly.extractors import Extractors, load_extractors
 from tenfold.crossmodal_anomaly.operators import PartFeatures, dense, operators
 from tenfold.crossmodal_anomaly.packing import Arrays, pack, unpack
-from tenfold.crossmodal_anomaly.workers import ordered
 
 PARTS = pa.schema({"id": pa.string(), "split": pa.string(), "defect": pa.string(), "label": pa.int64(), "n_valid": pa.int64()})
 NORMS = ("mean2d", "std2d", "mean3d", "std3d")
 SHARD_BYTES = 16 << 20  # what a kill may cost
 LEAST_SPREAD = 1e-6  # a channel that varies less than this share of its mean square is constant: it is not scaled
+
+Load = Callable[[config.Features, Path], Extractors]
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """Stored features of a part, by its id. Sent elsewhere it takes only its fields along; scans and networks are opened on first use."""
+
+    prepared: Path
+    block: config.Features
+    weights: Path
+    load: Load
+
+    @cached_property
+    def source(self) -> ShardReader:
+        """The prepared parts."""
+        return ShardReader(self.prepared / "parts")
+
+    @cached_property
+    def extractors(self) -> Extractors:
+        """The frozen networks of the recipe."""
+        return self.load(self.block, self.weights)
+
+    def __call__(self, id: str) -> Arrays:
+        scan = self.source.get(id, ["rgb", "xyz", "valid"])
+        try:
+            part = self.extractors.extract(scan["rgb"], scan["xyz"], scan["valid"].astype(bool))
+        except BadData as error:
+            raise BadData(f"{id}: {error}") from error
+        return pack(part, id)
+
+    def __reduce__(self) -> tuple[type["Extraction"], tuple[Any, ...]]:
+        return Extraction, (self.prepared, self.block, self.weights, self.load)
 
 
 def run(
@@ -35,22 +70,23 @@ def run(
     weights: Path,
     out: Path,
     progress: Progress,
-    load: Callable[[config.Features, Path], Extractors] = load_extractors,
+    load: Load = load_extractors,
+    each: Each = ordered,
 ) -> Made:
     """Features of every part of a prepared folder.
 
     Writes `out/parts/` (shards, see `packing`), `out/parts.parquet`, `out/norm.safetensors` (mean and std a channel, `mean2d@8` for a
     pruned depth) and `out/features.json`. Goes on behind the last whole shard of an earlier attempt; memory does not grow with the parts.
-    `load` gives the extractors.
+    `load` gives the extractors. `each` maps the extraction over the parts; the bytes made depend on neither it nor the number of cores.
     """
     table = tables.read(prepared / "prep.parquet")
     rows = {row["id"]: row for row in table.select(PARTS.names).to_pylist()}
-    extractors = load(block, weights)
-    source = ShardReader(prepared / "parts")
-    with ShardWriter(out / "parts", SHARD_BYTES) as writer:
+    extraction = Extraction(prepared, block, weights, load)
+    source, extractors = extraction.source, extraction.extractors
+    with ShardWriter(out / "parts", SHARD_BYTES) as writer, single_threaded():
         todo = [id for id in source.ids if id not in writer.done]
         progress.stage("features", total=len(source), done=len(source) - len(todo))
-        for id, arrays in ordered(lambda id: _arrays(id, source, extractors), todo):
+        for id, arrays in each(extraction, todo):
             writer.add(id, arrays)
             progress.advance()
     parts = ShardReader(out / "parts")
@@ -94,15 +130,6 @@ def channel_norms(parts: Iterator[PartFeatures], info: dict[str, Any], progress:
         norms[NORMS[2 * k] + suffix] = means[k, depth].astype(np.float32)
         norms[NORMS[2 * k + 1] + suffix] = spread.astype(np.float32)
     return norms
-
-
-def _arrays(id: str, source: ShardReader, extractors: Extractors) -> Arrays:
-    scan = source.get(id, ["rgb", "xyz", "valid"])
-    try:
-        part = extractors.extract(scan["rgb"], scan["xyz"], scan["valid"].astype(bool))
-    except BadData as error:
-        raise BadData(f"{id}: {error}") from error
-    return pack(part, id)
 
 
 def _merge(mean: NDArray[np.float64], square: NDArray[np.float64], count: int, rows: NDArray[np.float32]) -> None:

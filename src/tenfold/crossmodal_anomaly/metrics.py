@@ -112,7 +112,7 @@ def measure(
     scores: Float,
     counts: Counts,
     by_part: curves.PartCurves,
-    times: Int,
+    times: curves.Times,
     *,
     ties: Ties,
     p_auroc_counts: Counts | None = None,

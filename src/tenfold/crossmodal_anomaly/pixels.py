@@ -9,7 +9,8 @@ from tenfold.crossmodal_anomaly.cache import FeatureFolder
 from tenfold.crossmodal_anomaly.model import CrossModal
 from tenfold.crossmodal_anomaly.operators import dense, operators, tensor
 
-# What may stay in memory; parts beyond it are rebuilt from their tokens whenever a batch needs them. The numbers are the same.
+# What a training may keep in memory, all its caches together; parts beyond it are rebuilt from their tokens whenever a batch needs them.
+# The numbers are the same.
 CACHE_BYTES = 1 << 30
 
 Held = tuple[Tensor, ...]

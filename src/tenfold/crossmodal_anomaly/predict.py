@@ -229,8 +229,10 @@ def _by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
 def write(result: "pd.DataFrame", names: Sequence[str], folder: Path) -> str:
     """Write `scores.csv`, and for each part with a map `maps/<name>.npy` and `heat/<name>.png`; returns the lines to show.
 
-    Heat maps share one colour scale, black at 0 and brightest at twice the part threshold.
+    Maps of an earlier prediction into the same folder go; files of others stay. Heat maps share one colour scale, black at 0 and
+    brightest at twice the part threshold.
     """
+    _remove_earlier(folder)
     out = io.StringIO(newline="")
     table = csv.writer(out)
     table.writerow(["name", "score", "is_anomaly", "threshold", "boxes"])
@@ -247,6 +249,18 @@ def write(result: "pd.DataFrame", names: Sequence[str], folder: Path) -> str:
             atomic.write_bytes(folder / "heat" / f"{name}.png", _heat(image, 2 * row["threshold"]))
     atomic.write_text(folder / "scores.csv", out.getvalue())
     return "\n".join([*lines, f"written to {folder}"])
+
+
+def _remove_earlier(folder: Path) -> None:
+    """The maps of the parts that an earlier `scores.csv` names."""
+    try:
+        rows = list(csv.DictReader((folder / "scores.csv").read_text().splitlines()))
+    except (FileNotFoundError, UnicodeDecodeError):
+        return
+    for row in rows:
+        for path in (folder / "maps" / f"{row.get('name')}.npy", folder / "heat" / f"{row.get('name')}.png"):
+            if path.resolve().is_relative_to(folder.resolve()):
+                path.unlink(missing_ok=True)
 
 
 def _heat(image: npt.NDArray[np.float16], brightest: float) -> bytes:

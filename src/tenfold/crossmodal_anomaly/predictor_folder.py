@@ -1,7 +1,6 @@
 """The folder that prediction needs and nothing else: mappers, thresholds, the recipe of the features, the extractors' weights.
 
 predictor.json         the content of `Recipe` but for the thresholds
-calibration.json       the thresholds, and the good parts' scores they come from
 mappers.safetensors    weights and channel norms
 calibration.json       thresholds and the scores of the held-out good parts
 mappers.onnx           both mappers as one graph, for other runtimes
@@ -27,7 +26,6 @@ from tenfold.crossmodal_anomaly.scoring import Calibration
 FORMAT = 1
 CALIBRATION = "calibration.json"
 LITE0 = "efficientnet_lite0.safetensors"
-CALIBRATION = "calibration.json"
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,6 @@ def write(folder: Path, unit: str, network: CrossModal, calibration: Calibration
         norms = [(mean.numpy(), std.numpy()) for mean, std in ((network.mean2d, network.std2d), (network.mean3d, network.std3d))]
         onnx_export.export_mappers(m23, m32, made / "mappers.onnx", *norms)
         atomic.write_json(made / CALIBRATION, asdict(calibration))
-        atomic.write_json(made / CALIBRATION, asdict(calibration))
         blocks = {"prepared": asdict(serving.prepared), "features": asdict(block), "maps": asdict(options)}
         atomic.write_json(made / "predictor.json", {"format": FORMAT, "unit": unit, "xyz_scale": serving.xyz_scale, **blocks})
 
@@ -79,19 +76,19 @@ def read(folder: Path) -> tuple[Recipe, Extractors]:
     try:
         values = json.loads(path.read_text())
         calibration = json.loads((folder / CALIBRATION).read_text())
-    except (OSError, ValueError) as error:
-        raise Corrupt(f"{folder} is damaged ({error}); take it from the model again") from error
-    if values["format"] != FORMAT:
-        raise BadData(f"{path} has format {values['format']}, this version reads {FORMAT}; train the model again")
-    recipe = Recipe(
-        unit=values["unit"],
-        prepared=params.typed(config.Prepared, values["prepared"], f"{path}: prepared"),
-        features=params.typed(config.Features, values["features"], f"{path}: features"),
-        xyz_scale=values["xyz_scale"],
-        maps=params.typed(MapOptions, values["maps"], f"{path}: maps"),
-        image_threshold=calibration["image_threshold"],
-        pixel_threshold=calibration["pixel_threshold"],
-    )
+        if values["format"] != FORMAT:
+            raise BadData(f"{path} has format {values['format']}, this version reads {FORMAT}; train the model again")
+        recipe = Recipe(
+            unit=str(values["unit"]),
+            prepared=params.typed(config.Prepared, values["prepared"], f"{path}: prepared"),
+            features=params.typed(config.Features, values["features"], f"{path}: features"),
+            xyz_scale=float(values["xyz_scale"]),
+            maps=params.typed(MapOptions, values["maps"], f"{path}: maps"),
+            image_threshold=float(calibration["image_threshold"]),
+            pixel_threshold=float(calibration["pixel_threshold"]),
+        )
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise Corrupt(f"{folder} is damaged ({type(error).__name__}: {error}); take it from the model again") from error
     return recipe, load_extractors(recipe.features, folder / "extractor")
 
 

@@ -19,11 +19,11 @@ from tenfold.core.errors import BadData, Corrupt
 from tenfold.core.progress import Progress
 from tenfold.core.shards import ShardReader, ShardWriter
 from tenfold.core.stage import Made, Note
+from tenfold.core.workers import ordered
 from tenfold.crossmodal_anomaly import config, images
 from tenfold.crossmodal_anomaly.dbscan import dbscan
 from tenfold.crossmodal_anomaly.plane import Plane, border, fit_plane
 from tenfold.crossmodal_anomaly.resize import Square, bicubic, nearest, pad, square_of
-from tenfold.crossmodal_anomaly.workers import ordered
 
 SHARD_BYTES = 16 << 20  # what a kill may cost: some twenty parts
 SHOWN = 5
@@ -96,7 +96,7 @@ def run(dataset: Path, files: Path, block: config.Prepared, out: Path, progress:
     rows = tables.read(dataset / "samples.parquet").select([*IDENTITY, *_paths("rgb"), *_paths("xyz"), *_paths("gt")]).to_pylist()
     rows.sort(key=lambda row: str(row["id"]))
     quarantined: list[dict[str, Any]] = []
-    with ShardWriter(out / "parts", SHARD_BYTES) as writer:
+    with ShardWriter(out / "parts", SHARD_BYTES, (row["id"] for row in rows)) as writer:
         todo = [row for row in rows if row["id"] not in writer.done]
         progress.stage("prepare", total=len(rows), done=len(rows) - len(todo))
         for row, (arrays, facts) in ordered(lambda row: _part(row, files, block, xyz_scale), todo):
@@ -224,5 +224,8 @@ def _verified(row: dict[str, Any], modality: str, files: Path) -> bytes:
     found = hashlib.sha256(content).hexdigest()
     if found != row[sha]:
         change = f"its sha256 is {found[:16]}..., was {row[sha][:16]}..."
-        raise Corrupt(f"{files / row[path]} is not the file the dataset was made from: {change}. Make the dataset again.")
+        raise Corrupt(
+            f"{files / row[path]} is not the file the dataset was made from: {change}. Put the original back; what was generated or "
+            "converted is made again once the dataset's folder in data/ is deleted."
+        )
     return content

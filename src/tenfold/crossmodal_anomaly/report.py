@@ -1,6 +1,7 @@
 """The report of one unit: what was found, how sure that is, against what, at what cost, on which data."""
 
 import json
+import shutil
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image
 
 from tenfold.core import atomic, tables
@@ -49,7 +52,7 @@ class Evaluation:
     rows: list[dict[str, Any]]
     claims: list[core_claims.Claim]
     summary: dict[str, Any]
-    scores: list[dict[str, Any]]
+    scores: pa.Table
     curves: list[dict[str, Any]]
     maps: ShardReader
 
@@ -62,7 +65,7 @@ class Evaluation:
             rows=rows,
             claims=core_claims.read(folder / "claims.json"),
             summary=json.loads((folder / "summary.json").read_text()),
-            scores=tables.read(folder / "scores.parquet").to_pylist(),
+            scores=tables.read(folder / "scores.parquet"),
             curves=tables.read(folder / "curves.parquet").to_pylist(),
             maps=ShardReader(folder / "maps"),
         )
@@ -85,10 +88,9 @@ class Evaluation:
 
     def first_scores(self, method: str) -> tuple[list[str], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         """Ids, labels and scores of the first seed without variant."""
-        rows = [row for row in self.scores if row["method"] == method and not row["variant"]]
-        rows = [row for row in rows if row["seed"] == min(r["seed"] for r in rows)]
-        ids, labels = [row["id"] for row in rows], np.array([row["label"] for row in rows], np.int64)
-        return ids, labels, np.array([row["score"] for row in rows], np.float64)
+        found = self.scores.filter((pc.field("method") == method) & (pc.field("variant") == ""))
+        found = found.filter(pc.equal(found["seed"], pc.min(found["seed"])))
+        return found["id"].to_pylist(), found["label"].to_numpy(), found["score"].to_numpy()
 
     def curve(self, method: str, name: str) -> figures.Curve:
         """Points of one stored curve."""
@@ -106,7 +108,7 @@ def run(folders: dict[str, Path], block: config.Report, out: Path, provenance: d
     found = Evaluation.read(folders["evaluation"])
     threshold = _threshold(folders["model"], found)
     charts = _charts(found, folders["model"], threshold)
-    (out / "figures").mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(out / "figures", ignore_errors=True)  # an attempt that was cut off may have drawn others
     for name, content in charts.items():
         atomic.write_bytes(out / "figures" / f"{name}.png", content)
     progress.advance()

@@ -19,6 +19,7 @@ from tenfold.crossmodal_anomaly.evaluate import TestParts
 from tenfold.crossmodal_anomaly.metrics import Subject
 from tenfold.crossmodal_anomaly.predict import Predictor
 from tenfold.crossmodal_anomaly.predictor_folder import CALIBRATION
+from tenfold.crossmodal_anomaly.spool import Maps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,19 +60,23 @@ def rescore(
     held_out = sorted(id for id, row in rows.items() if row["split"] == "validation")
     progress.stage("present champion", len(parts.ids) + len(held_out))
     scores = np.empty(len(parts.ids))
-    maps = np.empty((len(parts.ids), options["size"], options["size"]), np.float32)
+    file = out / "scratch.f32"
+    maps = Maps(file, len(parts.ids), options["size"])
     for i, id in enumerate(parts.ids):
         found = champion.examine(*_read(rows[id], files), xyz_scale)
         scores[i], maps[i] = found.score, _resized(found.map, options["size"])
         progress.advance()
     counts = aupro.count(parts.truth, maps)
+    by_part = curves.part_curves(parts.truth, maps, counts)
+    maps.close()
+    file.unlink()
     measured = metrics.measure(
         Subject(dict(identity), "champion", "", 0),
         parts.truth,
         parts.labels,
         scores,
         counts,
-        curves.part_curves(parts.truth, maps, counts),
+        by_part,
         curves.multiplicities(parts.kinds, options["bootstrap"], seeding.rng(options["seed"], "bootstrap")),
         ties=options["ties"],
         threshold=champion.recipe.image_threshold,

@@ -22,7 +22,7 @@ import pyarrow as pa
 import safetensors.torch
 import torch
 
-from tenfold.core import atomic, seeding, tables, training
+from tenfold.core import atomic, distributed, seeding, tables, training
 from tenfold.core.errors import BadData, Corrupt, UsageError
 from tenfold.core.journal import Journal, NetworkJournal
 from tenfold.core.progress import Progress
@@ -42,6 +42,7 @@ def run(
 
     Finished networks of an earlier attempt in `out` are kept, a half-trained one in `scratch` goes on. Raises BadData if there is no
     training part or a loss is not finite (naming the parts), UsageError for a variant the features do not have, Stopped on SIGTERM.
+    Of several joined processes (`core.distributed`) all train, the first one does the rest and reports.
     """
     seeding.deterministic()
     folder = FeatureFolder(features)
@@ -49,13 +50,17 @@ def run(
         raise BadData(f"{features}: no part is in the split `train`; put good parts into train/good and run again")
     wanted = jobs(block, folder)
     progress.stage("networks", len(wanted))
+    first_process = distributed.world().first
     records = []
     for variant, seed in wanted:
         made = network_folder(out, variant.name, seed)
-        if not (made / "calibration.json").exists():
+        if not distributed.agree((made / "calibration.json").exists()):
             _network(folder, block, variant, seed, made, scratch, progress, journal)
-        records.append(_record(made, variant, seed))
+        if first_process:
+            records.append(_record(made, variant, seed))
         progress.advance()
+    if not first_process:
+        return Made()
     shared = {"kind": block.mapper, "maps": asdict(map_options(block)), "unit": folder.unit, "networks": records}
     atomic.write_json(out / "model.json", shared)
     first = block.seeds[0]
@@ -99,11 +104,11 @@ def read_network(path: Path) -> CrossModal:
     """The network stored in one `mappers.safetensors`; widths and kind follow from the tensors."""
     try:
         state = safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, OSError) as error:
-        raise Corrupt(f"{path} cannot be read as safetensors ({error}); make the model again") from error
-    layers = sum(name.startswith("m23.") and name.endswith(".weight") for name in state)
-    network = CrossModal(state["mean2d"].numel(), state["mean3d"].numel(), "standard" if layers == 3 else "deep")
-    network.load_state_dict(state)
+        layers = sum(name.startswith("m23.") and name.endswith(".weight") for name in state)
+        network = CrossModal(state["mean2d"].numel(), state["mean3d"].numel(), "standard" if layers == 3 else "deep")
+        network.load_state_dict(state)
+    except (safetensors.SafetensorError, OSError, KeyError, RuntimeError) as error:
+        raise Corrupt(f"{path} cannot be read as the network's safetensors ({error}); make the model again") from error
     network.eval().requires_grad_(False)
     return network
 
@@ -122,8 +127,8 @@ def _network(
     network = CrossModal(*folder.channels(variant.depth), block.mapper)
     network.set_norm(*folder.norm(variant.depth), folder.offset)
     network.to(device)
-    train = PixelCache(folder, ids, variant.depth, network)
-    held_out = PixelCache(folder, folder.validation, variant.depth, network)
+    train = PixelCache(folder, ids, variant.depth, network, budget=3 * CACHE_BYTES // 4)
+    held_out = PixelCache(folder, folder.validation, variant.depth, network, budget=CACHE_BYTES // 4)
     plan = schedule(len(folder.train), len(ids), block, bool(variant.shots))
     name = f"{variant.folder} seed {seed}"
     diary = journal.network(variant.name, seed, {"shots": len(ids), "depth": variant.depth, "seed": seed, **plan})
@@ -134,7 +139,7 @@ def _network(
         if not len(z2):
             raise BadData(f"no pixel of these training parts carries a point: {', '.join(ids[i] for i in index)}")
         watch.pixels += len(z2)
-        return losses(*network.cosines(z2, z3))
+        return {**losses(*network.cosines(z2, z3)), "weight": torch.tensor(len(z2))}
 
     result = training.fit(
         module=network,
@@ -153,8 +158,12 @@ def _network(
         keep_best="validation/loss" if folder.validation else None,
         describe=lambda index: [ids[i] for i in index],
     )
+    if not distributed.world().first:
+        return
     if train.held < len(ids):
-        progress.say(f"{name}: {train.held} of {len(ids)} parts fitted into {CACHE_BYTES >> 20} MiB, the others were streamed from disk")
+        progress.say(
+            f"{name}: {train.held} of {len(ids)} parts fitted into {3 * CACHE_BYTES // 4 >> 20} MiB, the others were streamed from disk"
+        )
     network.cpu().eval()
     made.mkdir(parents=True, exist_ok=True)
     atomic.write_bytes(made / "mappers.safetensors", safetensors.torch.save(network.state_dict()))
@@ -183,7 +192,7 @@ def schedule(parts: int, shots: int, block: config.Model, few: bool) -> dict[str
 
 
 class _Throughput:
-    """Tells progress and diary each epoch's numbers, with the pixels trained on a second."""
+    """Tells progress and diary each epoch's numbers, with the pixels that this process trained on a second."""
 
     def __init__(self, progress: Progress, name: str, epochs: int, diary: NetworkJournal) -> None:
         self.pixels = 0

@@ -6,6 +6,7 @@ Only safetensors and torch files restricted to tensors (`weights_only`) are read
 
 import hashlib
 import pickle
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -16,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from tenfold.core.checkpoint import refuse_packed
 from tenfold.core.errors import BadData, UsageError
 
 ORIGIN = {
@@ -112,8 +114,11 @@ def read(path: Path, under: Sequence[str] = ()) -> dict[str, Tensor]:
             raise BadData(f"{path}: not a readable safetensors file ({error}); get the file again") from error
     elif path.suffix in TORCH_SUFFIXES:
         try:
+            if zipfile.is_zipfile(path):
+                with zipfile.ZipFile(path) as archive:
+                    refuse_packed(archive)
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+        except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise BadData(
                 f"{path}: not readable as a file of tensors only ({reason[0]}). A file that holds more is never opened: "

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tenfold.crossmodal_anomaly import workers
+from tenfold.core import workers
 
 
 def test_results_come_in_order_and_little_is_read_ahead() -> None:

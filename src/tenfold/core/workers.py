@@ -3,12 +3,36 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
+
+import torch
 
 WORKERS = 2  # memory grows with each; more cores are better used by running several partitions
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class Each(Protocol):
+    """How a stage maps its work over its items: in threads (`ordered`), or on other machines.
+
+    Yields each item with its result, in the order of the items; takes few items ahead, so that memory does not grow with
+    their number. An exception of `work` is raised at its item.
+    """
+
+    def __call__(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[tuple[Item, Result]]: ...
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """PyTorch's kernels on one thread inside the block: with several they add in another order, and the last bits depend on the machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def ordered(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[tuple[Item, Result]]:
