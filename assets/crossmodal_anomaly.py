@@ -5,9 +5,9 @@ from pathlib import Path
 import dagster as dg
 
 from assets import shared, tracked
-from assets.shared import Home, Overrides, Step
+from assets.shared import Home, Overrides, Stage, Step
 from tenfold.core.stage import Made
-from tenfold.core.store import Working
+from tenfold.core.store import Manifest, Working
 from tenfold.crossmodal_anomaly import config as blocks
 from tenfold.crossmodal_anomaly.claims import STATEMENTS
 
@@ -97,8 +97,13 @@ def features(context: dg.AssetExecutionContext, config: Overrides, home: Home) -
 
     def make(work: Working) -> Made:
         from tenfold.crossmodal_anomaly import features as science
+        from tenfold.ops import launch
 
-        return science.run(stage.input("prepared"), stage.block, stage.settings.root / "data" / "weights" / PAPER, work.out, stage.progress)
+        stage.made_with = launch.made_with(stage.settings)
+        return science.run(
+            stage.input("prepared"), stage.block, stage.settings.root / "data" / "weights" / PAPER, work.out, stage.progress,
+            each=launch.each(stage.settings),
+        )  # fmt: skip
 
     return shared.finish(stage, make)
 
@@ -111,6 +116,7 @@ def model(context: dg.AssetExecutionContext, config: Overrides, home: Home) -> d
     def make(work: Working) -> Made:
         from tenfold.crossmodal_anomaly import train
         from tenfold.crossmodal_anomaly.predictor_folder import Serving
+        from tenfold.ops import launch
 
         made_from = tracked.lineage(stage)
         serving = Serving(
@@ -119,11 +125,19 @@ def model(context: dg.AssetExecutionContext, config: Overrides, home: Home) -> d
             made_from["dataset"].facts["xyz_scale"],
             stage.settings.root / "data" / "weights" / PAPER,
         )
+        stage.made_with = launch.made_with(stage.settings)
         with tracked.training(stage) as run:
-            journal = run.journal("model", stage.block.seeds[0])
-            return train.run(stage.input("features"), stage.block, work.out, work.scratch, stage.progress, journal, serving)
+            return launch.run(
+                stage.settings, train.run, features=stage.input("features"), block=stage.block, out=work.out, scratch=work.scratch,
+                progress=stage.progress, journal=run.journal("model", stage.block.seeds[0]), serving=serving,
+            )  # fmt: skip
 
-    return shared.finish(stage, make)
+    def log(stage: Stage, manifest: Manifest) -> None:
+        from tenfold.crossmodal_anomaly.retell import retell
+
+        tracked.log_training(stage, manifest, retell)
+
+    return shared.finish(stage, make, log=log)
 
 
 @dg.asset(**BASELINES.options(PARTS, kinds={"numpy"}))

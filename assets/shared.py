@@ -9,17 +9,17 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from tenfold.core import code, params
-from tenfold.core.errors import Stopped, TenfoldError
+from tenfold.core import code, disk, memory, params
+from tenfold.core.errors import Stopped, Superseded, TenfoldError
 from tenfold.core.progress import Event, Progress
 from tenfold.core.stage import Made, Note
-from tenfold.core.store import Manifest, Store, Working, content_key
+from tenfold.core.store import Manifest, Pointer, Store, Working, content_key, superseded
 from tenfold.ops import logged, provenance
 from tenfold.ops.settings import Settings
 
@@ -29,6 +29,9 @@ for kind in (dg.PreviewWarning, dg.BetaWarning):
 
 # Where progress goes besides Dagster's log; the command line adds its terminal here.
 progress_sinks: list[Callable[[Event], None]] = []
+
+# Digest by (run, paper, partition, asset): what this process has let count, so that a run sees when another one takes its place.
+made_current: dict[tuple[str, str, str, str], str] = {}
 
 
 class Overrides(dg.Config):
@@ -114,7 +117,7 @@ class Step:
             raw = params.block(tree, self.paper, recipe, self.name)
             block: Any = params.resolve(self.block, raw, config.overrides, f"{self.paper}.recipes.{recipe}.{self.name}")
             store = Store(settings.home)
-            upstream = upstream_pointers(store, self.paper, partition, self.after)
+            upstream = upstream_pointers(store, self.paper, partition, self.after, context.run_id)
         except TenfoldError as error:
             raise as_failure(error) from error
         values: dict[str, Any] = asdict(block)
@@ -164,6 +167,7 @@ class Stage:
     key: str
     progress: Progress
     facts: dict[str, Any]
+    made_with: dict[str, Any] = field(default_factory=dict)  # engine and number of workers, where they can be chosen
 
     @property
     def paper(self) -> str:
@@ -177,23 +181,36 @@ class Stage:
 
     def input(self, asset: str) -> Path:
         """Folder of an upstream output, its files verified by sha256."""
-        return self.store.open(self.paper, self.partition, asset)[0]
+        return self._opened(asset)[0]
 
     def manifest(self, asset: str) -> Manifest:
         """Manifest of an upstream output."""
-        return self.store.open(self.paper, self.partition, asset)[1]
+        return self._opened(asset)[1]
+
+    def _opened(self, asset: str) -> tuple[Path, Manifest]:
+        # what counted when the key was named: another run may have moved the pointer since
+        return self.store.opened(self.paper, self.partition, asset, Pointer(**self.upstream[asset]))
 
 
-def upstream_pointers(store: Store, paper: str, partition: str, after: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Key and digest of what is current upstream; an absent one says what to run."""
+def upstream_pointers(store: Store, paper: str, partition: str, after: Sequence[str], run_id: str) -> dict[str, dict[str, str]]:
+    """Key and digest of what is current upstream, all of it made from the same; an absent one says what to run."""
     pointers: dict[str, dict[str, str]] = {}
     for name in after:
-        pointer = store.current(paper, partition, name)
-        if pointer is None:
+        current = store.current(paper, partition, name)
+        if current is None:
             raise TenfoldError(
                 f"{paper}.{partition}: there is no current `{name}`: it was never made, or its contract failed. Run `tenfold run {paper}.{partition} --to {name}`."
             )
-        pointers[name] = {"key": pointer.key, "digest": pointer.digest}
+        if made_current.get((run_id, paper, partition, name), current.digest) != current.digest:
+            raise Superseded(superseded(paper, partition, name))
+        pointers[name] = asdict(current)
+    for name, pointer in pointers.items():
+        manifest = store.manifest(paper, name, pointer["key"])
+        for other, used in manifest.upstream.items() if manifest else ():
+            if other in pointers and used["digest"] != pointers[other]["digest"]:
+                raise TenfoldError(
+                    f"{paper}.{partition}: the current `{name}` was made from another `{other}` than the current one: they do not belong together. Run `tenfold run {paper}.{partition} --to {name}`."
+                )
     return pointers
 
 
@@ -238,13 +255,27 @@ def finish(stage: Stage, make: Callable[[Working], Made], log: Callable[[Stage, 
         for warning in stage.store.warnings:
             stage.context.log.warning(warning)
         if all(check.passed for check in manifest.checks if check.severity == "error"):
-            stage.store.set_current(stage.paper, stage.partition, stage.asset, manifest.key, manifest.digest)
-        if log is not None and logged.read(stage.settings, stage.paper, stage.asset, manifest.key) is None:
+            stage.store.set_current(stage.paper, stage.partition, stage.asset, manifest.key, manifest.digest, stage.upstream)
+            made_current[stage.context.run_id, stage.paper, stage.partition, stage.asset] = manifest.digest
+        if log is not None and not logged.known(stage.settings, stage.paper, stage.asset, manifest.key):
             log(stage, manifest)
     except TenfoldError as error:
-        raise as_failure(error) from error
+        if isinstance(error, Stopped):
+            # no failure of the asset: once the daemon is back it goes on, unless somebody cancelled the run
+            stage.context.instance.add_run_tags(stage.context.run_id, {"dagster/retry_on_asset_or_op_failure": "true"})
+        raise as_failure(out_of_memory(stage, error) or error) from error
+    except Exception as error:
+        problem = disk.unwritable(error, stage.settings.home) or out_of_memory(stage, error)
+        if problem is None:
+            raise
+        raise as_failure(problem) from error
     stage.progress.say("unchanged" if hit else f"made in {manifest.seconds:.1f} s")
     return result(stage, manifest, hit)
+
+
+def out_of_memory(stage: Stage, error: Exception) -> TenfoldError | None:
+    """The error to show if this one came of memory that ran out, here or in a worker."""
+    return memory.exhausted(error, f"{stage.paper}.{stage.partition} {stage.asset}", stage.asset, stage.block)
 
 
 def publish(stage: Stage, working: Working, make: Callable[[Working], Made]) -> Manifest:
@@ -263,7 +294,7 @@ def publish(stage: Stage, working: Working, make: Callable[[Working], Made]) -> 
 def made_by(stage: Stage) -> dict[str, Any]:
     """Run, commit, device: recorded, not hashed."""
     commit, dirty = provenance.git(stage.settings.root)
-    return {"run_id": stage.context.run_id, "git_commit": commit, "git_dirty": dirty, "device": provenance.device()}
+    return {"run_id": stage.context.run_id, "git_commit": commit, "git_dirty": dirty, "device": provenance.device(), **stage.made_with}
 
 
 def result(stage: Stage, manifest: Manifest, hit: bool) -> dg.MaterializeResult:

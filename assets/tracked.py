@@ -1,6 +1,7 @@
 """How assets meet DVC, MLflow and the registry; the same for all papers."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from tenfold.core import atomic, params
 from tenfold.core.errors import BadData, Corrupt, TenfoldError, UsageError
 from tenfold.core.params import split_partition
 from tenfold.core.stage import Check, Made, Note
-from tenfold.core.store import MANIFEST, Manifest, Store
+from tenfold.core.store import Manifest, Store
 from tenfold.ops import dvc, gate, home, logged, provenance, registry
 
 
@@ -83,12 +84,12 @@ def identity(stage: Stage) -> dict[str, str]:
 def lineage(stage: Stage) -> dict[str, Manifest]:
     """Manifests of everything upstream, by asset."""
     found: dict[str, Manifest] = {}
-    waiting = [(name, pointer["key"]) for name, pointer in stage.upstream.items()]
-    while waiting:
-        name, key = waiting.pop()
-        if name not in found:
-            found[name] = Manifest.read(stage.store.folder(stage.paper, name, key) / MANIFEST)
-            waiting += [(other, pointer["key"]) for other, pointer in found[name].upstream.items()]
+    outputs = ((name, pointer["key"]) for name, pointer in stage.upstream.items())
+    for (asset, key), manifest in stage.store.lineage(stage.paper, *outputs).items():
+        if manifest is None:
+            folder = stage.store.folder(stage.paper, asset, key)
+            raise Corrupt(f"{folder} is gone or damaged. To make it again: `tenfold run {stage.paper}.{stage.partition} --to {asset}`")
+        found[asset] = manifest
     return found
 
 
@@ -157,7 +158,6 @@ def back_to_dagster(stage: Stage) -> str:
 @contextmanager
 def training(stage: Stage) -> Iterator[Any]:
     """The MLflow run of the networks in training, found by the model's key; its journal goes to the science."""
-    from tenfold.core import tables
     from tenfold.ops import tracking
 
     home.ensure_mlflow(stage.settings)
@@ -166,12 +166,35 @@ def training(stage: Stage) -> Iterator[Any]:
     with door.run(
         stage.paper, stage.partition, stage.key, tags=tags(stage, manifests), params=numbers(stage, manifests, stage.values)
     ) as run:
-        data = manifests["dataset"]
-        table = tables.read(stage.store.folder(stage.paper, "dataset", data.key) / "samples.parquet")
-        run.dataset(f"{stage.paper}.{stage.partition}", str(data.facts.get("dvc_md5", ""))[:32], str(data.facts.get("root", "")), table)
-        run.describe(back_to_dagster(stage))
+        introduce(run, stage, manifests["dataset"])
         yield run
-    logged.note(stage.settings, stage.paper, "model", stage.key, run.run_id, run.url)
+        run.note("model", stage.key)
+
+
+def introduce(run: Any, stage: Stage, data: Manifest) -> None:
+    """What the network is trained on, and the way back."""
+    from tenfold.core import tables
+
+    table = tables.read(stage.store.folder(stage.paper, "dataset", data.key) / "samples.parquet")
+    run.dataset(f"{stage.paper}.{stage.partition}", str(data.facts.get("dvc_md5", ""))[:32], str(data.facts.get("root", "")), table)
+    run.describe(back_to_dagster(stage))
+
+
+def log_training(stage: Stage, manifest: Manifest, retell: Callable[[Path, Any], None]) -> None:
+    """Tell a trained model's training again: to an MLflow that does not know it, or where a crash cut the telling off.
+
+    `retell(folder, journal)` is the paper's; what MLflow has already is not sent again.
+    """
+    from tenfold.ops import tracking
+
+    home.ensure_mlflow(stage.settings)
+    manifests = lineage(stage)
+    door = tracking.Tracking(stage.settings, say=stage.progress.say)
+    params = numbers(stage, manifests, manifest.block)
+    with door.attach(stage.paper, stage.partition, manifest.key, tags=tags(stage, manifests), params=params) as run:
+        introduce(run, stage, manifests["dataset"])
+        retell(stage.store.folder(stage.paper, stage.asset, manifest.key), run.journal("model"))
+        run.note("model", manifest.key)
 
 
 def log_files(stage: Stage, manifest: Manifest, files: Mapping[str, str], metrics: Mapping[str, float]) -> None:
@@ -192,7 +215,7 @@ def log_files(stage: Stage, manifest: Manifest, files: Mapping[str, str], metric
         for name, place in files.items():
             if (folder / name).exists():
                 run.artifact(folder / name, place)
-    logged.note(stage.settings, stage.paper, stage.asset, manifest.key, run.run_id, run.url)
+        run.note(stage.asset, manifest.key)
 
 
 def log_evaluation(stage: Stage, manifest: Manifest) -> None:
@@ -241,20 +264,24 @@ def begin_champion(step: Step, context: Any, place: Home, config: Overrides) -> 
 
 
 def undone(step: Step, context: Any, place: Home, config: Overrides, extra: Mapping[str, Any]) -> Stage:
-    """The stage of this decision. If it was taken before and promoted us, but we are not champion, somebody undid it: decide again."""
-    stage, times = step.begin(context, place, config, extra=extra), 0
-    while (decided := decision_of(stage, stage.key)) is not None and decided.facts["promoted"]:
-        times += 1
-        stage = step.begin(context, place, config, extra={**extra, "undone": times})
+    """The stage of this decision; a new one if the stored one does not count.
+
+    If it promoted us and we are not champion, somebody undid it. If another run became champion between our look and our decision, it was
+    taken against that one.
+    """
+    stage, times = step.begin(context, place, config, extra=extra), Counter[str]()
+    expected = extra.get("champion", "")
+    while (decided := decision_of(stage, stage.key)) is not None:
+        if not decided.facts["promoted"] and decided.facts.get("against", expected) == expected:
+            break
+        times["undone" if decided.facts["promoted"] else "overtaken"] += 1
+        stage = step.begin(context, place, config, extra={**extra, **times})
     return stage
 
 
 def decision_of(stage: Stage, key: str) -> Manifest | None:
     """The stored decision with this key."""
-    try:
-        return Manifest.read(stage.store.folder(stage.paper, stage.asset, key) / MANIFEST)
-    except (FileNotFoundError, Corrupt):
-        return None
+    return stage.store.manifest(stage.paper, stage.asset, key)
 
 
 def promote(stage: Stage, out: Path, headline: tuple[str, str], science: ModuleType) -> Made:
@@ -276,7 +303,7 @@ def promote(stage: Stage, out: Path, headline: tuple[str, str], science: ModuleT
     wanted = {"metric": headline[0], "method": "ours", "variant": "", "slice": "all", "seed": first}
     new = next((row["value"] for row in rows if all(row[column] == value for column, value in wanted.items())), None)
     with registry.locked(stage.settings, name):
-        present = registry.peek(stage.settings, name)
+        present = registry.peek(stage.settings, name) or restored(stage, name, inputs, files, science)
         same = present is not None and present[1] == mine
         old: float | None = None
         drift = Check("drift", True, "warn", "The champion is this network, or there was none: nothing can have drifted.")
@@ -294,8 +321,12 @@ def promote(stage: Stage, out: Path, headline: tuple[str, str], science: ModuleT
         if decision.promote and present is not None and "undone" in stage.facts["key_extra"]:
             by_hand = f"But the alias was moved back to version {present[0]} by hand: it stays there."
             decision = gate.Decision(False, f"{decision.reason} {by_hand}")
-        version = present[0] if same and present is not None else register(stage, name, inputs, files, science, decision)
+        if present is not None and same:
+            version = present[0]
+        else:
+            version = register(stage, name, mine, inputs["model"] / "predictor", inputs, files, science, decision)
     facts_now: dict[str, Any] = {"version": version, "promoted": decision.promote, "reason": decision.reason, "new": new, "champion": old}
+    facts_now["against"] = present[1] if present is not None else ""
     atomic.write_json(out / "champion.json", {"model": name, "model_key": mine, **facts_now})
     notes = [
         Note("decision", "text", decision.reason),
@@ -316,20 +347,49 @@ def unmeasured(name: str, version: str, error: TenfoldError) -> Check:
     return Check("drift", False, "warn", f"Version {version}, the present champion, could not be measured: {error} {remedy}")
 
 
-def register(stage: Stage, name: str, inputs: Mapping[str, Path], files: Path, science: ModuleType, decision: gate.Decision) -> str:
-    """Log and register the model once a key, then set the aliases; returns the version."""
+def restored(stage: Stage, name: str, inputs: Mapping[str, Path], files: Path, science: ModuleType) -> tuple[str, str] | None:
+    """(version, key) of the champion that an earlier registry had, registered again from the store.
+
+    None if this registry knows the model (its alias was taken away on purpose), if we were champion, or if the weights are gone.
+    """
+    pointer = stage.store.current(stage.paper, stage.partition, stage.asset)
+    last = decision_of(stage, pointer.key) if pointer else None
+    if last is None:
+        return None
+    key = last.upstream["model"]["key"] if last.facts["promoted"] else last.facts.get("against") or last.facts["key_extra"].get("champion")
+    folder = registry.stored(stage.settings, name, key) if key else None
+    if key == stage.upstream["model"]["key"] or registry.known(stage.settings, name):
+        return None
+    if folder is None:
+        if key:
+            stage.progress.say(f"{name}: the weights of the champion {key} are no longer in the store, so it cannot be registered again.")
+        return None
+    version = register(stage, name, key, folder, inputs, files, science, gate.Decision(True, "the champion of an earlier registry"))
+    return version, key
+
+
+def register(
+    stage: Stage,
+    name: str,
+    key: str,
+    folder: Path,
+    inputs: Mapping[str, Path],
+    files: Path,
+    science: ModuleType,
+    decision: gate.Decision,
+) -> str:
+    """Log and register the network `key`, whose predictor is in `folder`, once; then set the aliases. Returns the version."""
     home.ensure_mlflow(stage.settings)
-    key = stage.upstream["model"]["key"]
     run = logged.read(stage.settings, stage.paper, "model", key) or {}
+    made_from = {asset: manifest for (asset, _), manifest in stage.store.lineage(stage.paper, ("model", key)).items() if manifest}
+    dataset, model = made_from.get("dataset"), made_from.get("model")
     metadata = {
-        "tenfold.data_version": stage.manifest("dataset").digest,
-        "dvc.md5": str(stage.manifest("dataset").facts.get("dvc_md5", "")),
-        "git.commit": str(stage.manifest("model").made_by.get("git_commit", "")),
+        "tenfold.data_version": dataset.digest if dataset else "",
+        "dvc.md5": str(dataset.facts.get("dvc_md5", "")) if dataset else "",
+        "git.commit": str(model.made_by.get("git_commit", "")) if model else "",
         "tenfold.paper": stage.paper,
     }
     example = science.example(inputs["dataset"], files)
-    registered = registry.register(
-        stage.settings, name, inputs["model"] / "predictor", example, run.get("run_id") or None, key, metadata, science.PARAMS
-    )
+    registered = registry.register(stage.settings, name, folder, example, run.get("run_id") or None, key, metadata, science.PARAMS)
     registry.promote(stage.settings, registered, decision)
     return registered.version

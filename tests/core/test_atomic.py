@@ -108,6 +108,19 @@ def test_a_file_is_flushed_before_and_its_folder_after_the_rename(tmp_path: Path
     assert done == ["flush file", "rename", "flush folder"]
 
 
+def test_new_parents_are_flushed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    fsync = os.fsync
+
+    def flush(handle: int) -> None:
+        done.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    atomic.write_text(tmp_path / "a" / "b" / "x", "new")
+    assert done[:2] == [tmp_path.name, "a"] and atomic.is_leftover(done[2]) and done[3:] == ["b"]
+
+
 def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     atomic.write_text(tmp_path / "x", "")
     (tmp_path / "plain").write_text("")
@@ -156,7 +169,23 @@ def test_a_failed_folder_is_removed_and_the_old_one_stays(tmp_path: Path) -> Non
     assert names(tmp_path / "f" / "deep") == ["old"]
 
 
+def test_without_an_exchange_a_folder_is_replaced_in_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atomic, "_exchange", lambda one, other: False)  # NFS, say
+    make(tmp_path / "f", "old")
+    make(tmp_path / "f", "new")
+    assert names(tmp_path) == ["f"]
+    assert names(tmp_path / "f" / "deep") == ["new"]
+
+
+def test_an_exchange_tells_what_cannot_be_done_from_what_went_wrong(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(FileNotFoundError):
+        atomic._exchange(tmp_path / "a", tmp_path / "gone")
+    assert atomic._exchange(tmp_path, tmp_path / "a") is False  # a folder with one inside it: the system calls that invalid
+
+
 def test_the_old_folder_comes_back_when_the_new_one_cannot_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atomic, "_exchange", lambda one, other: False)
     make(tmp_path / "f", "old")
     real = os.rename
 

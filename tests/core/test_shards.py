@@ -145,6 +145,38 @@ def test_a_finished_folder_can_be_added_to(tmp_path: Path) -> None:
     assert ShardReader(tmp_path).ids == [f"bolt/{i}" for i in range(8)]
 
 
+def test_until_the_new_index_is_written_the_old_one_holds(tmp_path: Path) -> None:
+    write(tmp_path, count=5)
+    writer = ShardWriter(tmp_path, 500)
+    for i in range(5, 9):
+        writer.add(f"bolt/{i}", part(i))
+    assert len(list(tmp_path.glob("*.safetensors"))) > len(json.loads((tmp_path / "index.json").read_text())["shards"])
+    reader = ShardReader(tmp_path)
+    assert reader.ids == [f"bolt/{i}" for i in range(5)] and equal(reader.get("bolt/4"), part(4))
+    writer.close()
+    assert ShardReader(tmp_path).ids == [f"bolt/{i}" for i in range(9)]
+
+
+@pytest.mark.parametrize("wanted", [[0, 1, 2, 3], [0, 2, 3, 4], [3, 2, 1, 0], []], ids=["fewer", "others", "another order", "none"])
+@pytest.mark.parametrize("finished", [True, False])
+def test_shards_of_other_data_do_not_stay(tmp_path: Path, wanted: list[int], finished: bool) -> None:
+    write(tmp_path / "used", count=10)
+    if not finished:
+        (tmp_path / "used" / "index.json").unlink()
+    for folder in ("used", "fresh"):
+        with ShardWriter(tmp_path / folder, 500, (f"bolt/{i}" for i in wanted)) as writer:
+            for i in wanted:
+                if f"bolt/{i}" not in writer.done:
+                    writer.add(f"bolt/{i}", part(i))
+    assert ShardReader(tmp_path / "used").ids == [f"bolt/{i}" for i in wanted]
+    assert contents(tmp_path / "used") == contents(tmp_path / "fresh")
+
+
+def test_items_that_an_earlier_attempt_left_out_are_gone_on_from(tmp_path: Path) -> None:
+    write(tmp_path, count=6)  # of ten, four could not be used
+    assert len(ShardWriter(tmp_path, 500, [f"bolt/{i}" for i in range(10)]).done) == 6
+
+
 @pytest.mark.parametrize("place", ["length", "header", "body", "end"])
 def test_a_flipped_byte_is_found_before_anything_is_handed_out(tmp_path: Path, place: str) -> None:
     write(tmp_path)

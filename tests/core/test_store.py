@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from tenfold.core import atomic
 from tenfold.core import store as store_module
-from tenfold.core.errors import BadData, Corrupt, UsageError
+from tenfold.core.errors import BadData, Corrupt, Superseded, Unwritable, UsageError
 from tenfold.core.stage import Check, Note
 from tenfold.core.store import Manifest, Pointer, Store, Working, content_key, digest_files
 
@@ -118,9 +118,13 @@ def test_nothing_is_found_where_nothing_is(tmp_path: Path) -> None:
 def test_publishing_twice_changes_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path)
     first = make(store)
-    before = {path: path.stat() for path in store.folder("p", "model", KEY).rglob("*")}
+
+    def written() -> dict[Path, tuple[int, int]]:
+        return {path: (path.stat().st_ino, path.stat().st_ctime_ns) for path in store.folder("p", "model", KEY).rglob("*")}
+
+    before = written()
     assert make(store, text="two", facts={}) == first
-    assert {path: path.stat() for path in store.folder("p", "model", KEY).rglob("*")} == before
+    assert written() == before
     assert list(store.unfinished()) == []
 
 
@@ -225,9 +229,12 @@ def test_an_error_in_publish_keeps_the_work(tmp_path: Path, monkeypatch: pytest.
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
-        patched.setattr(os, step, fail)
-        make(store)
+    with store.working("p", "model", KEY) as working:
+        fill(working.out)
+        (working.scratch / "checkpoint").write_text("x")
+        with monkeypatch.context() as patched, pytest.raises((OSError, Unwritable), match=r"No space left|no space is left"):
+            patched.setattr(os, step, fail)
+            store.publish(working, **FIELDS)
     assert store.find("p", "model", KEY) is None
     with store.working("p", "model", KEY) as working:
         assert (working.out / "a.txt").read_text() == "one"
@@ -250,10 +257,13 @@ def test_files_are_on_the_disk_before_the_manifest_and_it_before_the_rename(tmp_
         done.append("-> " + Path(target).name)
         (replace if Path(target).name == "manifest.json" else rename)(source, target)
 
-    monkeypatch.setattr(os, "fsync", flush)
-    monkeypatch.setattr(os, "rename", move)
-    monkeypatch.setattr(os, "replace", move)
-    make(Store(tmp_path))
+    store = Store(tmp_path)
+    with store.working("p", "model", KEY) as working:
+        fill(working.out)
+        monkeypatch.setattr(os, "fsync", flush)
+        monkeypatch.setattr(os, "rename", move)
+        monkeypatch.setattr(os, "replace", move)
+        store.publish(working, **FIELDS)
     steps = [moved["manifest.json"] if name == moved["manifest.json"] else name for name in done]
     assert sorted(steps[:5]) == ["a.txt", "b.bin", "deep", "empty", "out"]
     assert steps[5:] == [moved["manifest.json"], "-> manifest.json", "out", "-> " + KEY, "model", "p", "store", tmp_path.name]
@@ -506,7 +516,7 @@ def test_open_checks_once_a_process_and_again_after_a_change(tmp_path: Path, mon
     reader.open("p", "demo.a", "model")
     assert len(hashed) == 3
     shutil.rmtree(reader.folder("p", "model", KEY))
-    make(Store(tmp_path), text="two")
+    store.set_current("p", "demo.a", "model", KEY, make(Store(tmp_path), text="two").digest)
     hashed.clear()
     reader.open("p", "demo.a", "model")
     assert len(hashed) == 3
@@ -546,6 +556,64 @@ def test_a_reader_sees_one_pointer_or_the_other(tmp_path: Path) -> None:
     stop.set()
     thread.join()
     assert set(seen) <= {Pointer("a" * 16, "a" * 64), Pointer("b" * 16, "b" * 64)}
+
+
+def test_a_pointer_is_written_when_it_says_something_new(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = tmp_path / "current" / "p" / "demo" / "model.json"
+    store.set_current("p", "demo", "model", KEY, "d")
+    written = path.stat().st_ino
+    store.set_current("p", "demo", "model", KEY, "d")
+    assert path.stat().st_ino == written
+    path.write_text("{")
+    store.set_current("p", "demo", "model", KEY, "d")
+    assert store.current("p", "demo", "model") == Pointer(KEY, "d")
+
+
+def test_a_pointer_whose_digest_was_changed_is_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    made = make(store)
+    store.set_current("p", "demo.a", "model", KEY, made.digest)
+    path = tmp_path / "current" / "p" / "demo.a" / "model.json"
+    path.write_text(path.read_text().replace(made.digest, "0" + made.digest[1:] if made.digest[0] != "0" else "1" + made.digest[1:]))
+    with pytest.raises(Corrupt, match=r"model\.json names another digest.*tenfold run p\.demo\.a --to model"):
+        store.open("p", "demo.a", "model")
+
+
+def test_what_rests_on_something_replaced_does_not_become_current(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.set_current("p", "demo.a", "features", "f1", "d1")
+    used = {"features": {"key": "f1", "digest": "d1"}}
+    store.set_current("p", "demo.a", "model", "m1", "x1", used)
+    store.set_current("p", "demo.a", "features", "f2", "d1")
+    store.set_current("p", "demo.a", "model", "m2", "x2", used)  # another key, the same content
+    store.set_current("p", "demo.a", "features", "f3", "d3")
+    with pytest.raises(Superseded, match=r"p\.demo\.a: another run has made another `features` current.*run the same command again"):
+        store.set_current("p", "demo.a", "model", "m3", "x3", used)
+    assert store.current("p", "demo.a", "model") == Pointer("m2", "x2")
+
+
+# --- lineage
+
+
+def test_lineage_has_what_was_made_first_first_and_each_once(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+
+    def publish(asset: str, key: str, **upstream: str) -> None:
+        with store.working("p", asset, key) as working:
+            (working.out / "x").write_text(key)
+            store.publish(working, **{**FIELDS, "upstream": {name: {"key": other, "digest": "d"} for name, other in upstream.items()}})
+
+    publish("dataset", "d")
+    publish("features", "f", dataset="d")
+    publish("model", "m", features="f")
+    publish("evaluation", "e", features="f", model="m", baselines="gone")
+    found = store.lineage("p", ("evaluation", "e"), ("model", "m"))
+    assert list(found) == [("baselines", "gone"), ("dataset", "d"), ("features", "f"), ("model", "m"), ("evaluation", "e")]
+    assert {output[0] for output, manifest in found.items() if manifest is None} == {"baselines"}
+    assert found["model", "m"] == store.manifest("p", "model", "m")
+    (store.folder("p", "model", "m") / "manifest.json").write_text("{")
+    assert store.lineage("p", ("model", "m")) == {("model", "m"): None}
 
 
 # --- housekeeping

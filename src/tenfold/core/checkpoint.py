@@ -1,5 +1,8 @@
 """Checkpoints: atomic, loadable without unpickling code, written beside the training."""
 
+import errno
+import io
+import pickle
 import random
 import zipfile
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from tenfold.core import atomic
+from tenfold.core import atomic, distributed
 from tenfold.core.errors import Corrupt
 
 State = dict[str, Any]
@@ -21,8 +24,9 @@ def save(path: Path, state: State) -> None:
 
     A kill at any moment leaves the old file or the new one (and perhaps a temporary file, see `atomic.is_leftover`).
     """
-    with atomic.new_file(path) as temporary:
-        torch.save(state, temporary)
+    # through a Python file: torch's own writer does not say why a write failed
+    with atomic.new_file(path, _bytes(state)) as temporary, temporary.open("wb") as stream:
+        torch.save(state, stream)
 
 
 def load(path: Path) -> State:
@@ -34,13 +38,36 @@ def load(path: Path) -> State:
     remedy = f"Remove {path} to start again from the beginning."
     try:
         with zipfile.ZipFile(path) as archive:
+            refuse_packed(archive)
             broken = archive.testzip()
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, OSError) as error:
+        # zipfile seeks and decodes where a damaged directory sends it
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
         raise Corrupt(f"{path} is damaged ({error}). {remedy}") from error
     if broken is not None:
         raise Corrupt(f"{path} is damaged (record {broken} has another checksum than when it was written). {remedy}")
-    state: State = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state: State = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise Corrupt(f"{path} is no checkpoint of ours ({reason}). Nothing in it was run. {remedy}") from error
     return state
+
+
+def refuse_packed(archive: zipfile.ZipFile) -> None:
+    """Raise BadZipFile for records that unpack to more than they are: torch stores its records as they are."""
+    for record in archive.infolist():
+        if record.compress_type != zipfile.ZIP_STORED or record.file_size != record.compress_size:
+            raise zipfile.BadZipFile(f"record {record.filename} is compressed, to unpack to {record.file_size:,} bytes")
+
+
+def _bytes(value: Any) -> int:
+    """Bytes of all tensors in a state."""
+    if isinstance(value, torch.Tensor):
+        return value.nbytes
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return sum(map(_bytes, items))
 
 
 def rng_state() -> State:
@@ -53,6 +80,16 @@ def rng_state() -> State:
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
     }
+
+
+def all_rng_states() -> list[State]:
+    """`rng_state` of every process that takes part, in their order; empty but in the first. All must call this."""
+    if distributed.world().size == 1:
+        return [rng_state()]
+    packed = io.BytesIO()
+    torch.save(rng_state(), packed)
+    gathered = map(io.BytesIO, distributed.gather(packed.getvalue()))
+    return [torch.load(each, weights_only=True) for each in gathered]
 
 
 def set_rng_state(state: State) -> None:

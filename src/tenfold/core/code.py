@@ -1,6 +1,7 @@
 """Which code an asset rests on, and a hash of what that code says.
 
-Modules are found by reading files: nothing is imported, so this is cheap and safe while definitions load.
+Modules are found by reading files: nothing is imported, so this is cheap and safe while definitions load. Files of
+this package are read once a process (`core.frozen`), so the hash is that of the code that runs here.
 """
 
 import ast
@@ -9,6 +10,8 @@ import os
 import re
 from functools import lru_cache
 from pathlib import Path
+
+from tenfold.core import frozen
 
 SOURCE = Path(__file__).resolve().parents[2]
 
@@ -38,7 +41,7 @@ def modules(entry: str, source: Path = SOURCE) -> dict[str, Path]:
             continue
         found[name] = path
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        for level, base, names in imports(path.read_bytes()):
+        for level, base, names in imports(_bytes(path)):
             waiting += _targets(level, base, names, package, source)
     return dict(sorted(found.items()))
 
@@ -60,7 +63,7 @@ def version(entry: str, *extra: bytes, source: Path = SOURCE) -> str:
     """sha256 of the bytes of `modules(entry)` and of `extra`: differs whenever `content` does, and more often."""
     digest = hashlib.sha256()
     for name, path in modules(entry, source).items():
-        for part in (name.encode(), path.read_bytes()):
+        for part in (name.encode(), _bytes(path)):
             digest.update(len(part).to_bytes(8, "big") + part)
     digest.update(b"extra")
     for part in extra:
@@ -108,9 +111,13 @@ def imports(source: bytes) -> tuple[Import, ...]:
     return tuple(found)
 
 
+def _bytes(path: Path) -> bytes:
+    return frozen.source(path) if os.fspath(path).startswith(f"{SOURCE}{os.sep}") else path.read_bytes()
+
+
 def _tree(path: Path) -> str:
     try:
-        return _tree_of(path.read_bytes())
+        return _tree_of(_bytes(path))
     except SyntaxError as error:
         error.filename = str(path)
         raise

@@ -21,7 +21,24 @@ class Corrupt(TenfoldError):
     """A stored file is not what was written (its sha256 differs)."""
 
 
+class Superseded(TenfoldError):
+    """Another run of the same partition has replaced what this one rests on."""
+
+
+class Unwritable(TenfoldError):
+    """A disk is full, read-only or closed to this user. What was finished before is whole."""
+
+
+class OutOfMemory(TenfoldError):
+    """The memory ran out; the message names the numbers that decide how much is needed."""
+
+
 class Stopped(TenfoldError):
     """Stopped on request with everything saved; the same command goes on from here."""
 
     exit_code = 75
+
+
+def of_kind(kind: str) -> type[TenfoldError]:
+    """The class of that name, TenfoldError where there is none: between processes an error travels as its kind and text."""
+    return next((each for each in TenfoldError.__subclasses__() if each.__name__ == kind), TenfoldError)

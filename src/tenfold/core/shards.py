@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +24,7 @@ from tenfold.core.errors import BadData, Corrupt
 Array = npt.NDArray[Any]
 
 INDEX = "index.json"
+HEADERS = 64  # of shards last read that a reader holds: 3 kB an item
 _SHARD = re.compile(r"(\d{5})-([0-9a-f]{16})\.safetensors")
 _TYPES = {
     "BOOL": np.bool_, "U8": np.uint8, "I8": np.int8, "U16": np.uint16, "I16": np.int16, "U32": np.uint32, "I32": np.int32,
@@ -35,14 +36,17 @@ class ShardWriter:
     """Writes named arrays of items, one `add` an item.
 
     A writer on a folder that a killed one left goes on behind its last whole shard: skip the ids in `done` and add the
-    others in the same order. Memory: about twice `shard_bytes`.
+    others in the same order. An earlier index is the folder's until the new one takes its place. Memory: about twice `shard_bytes`.
+
+    Args:
+        ids: all items that may be added, in their order: shards with others, which more or other data left, are not gone on from.
     """
 
-    def __init__(self, folder: Path, shard_bytes: int = 64 << 20) -> None:
+    def __init__(self, folder: Path, shard_bytes: int = 64 << 20, ids: Iterable[str] | None = None) -> None:
         self.folder = folder
         self.shard_bytes = shard_bytes
-        folder.mkdir(parents=True, exist_ok=True)
-        self._shards = _whole_shards(folder)
+        atomic.make_folder(folder)
+        self._shards = _whole_shards(folder, None if ids is None else list(ids))
         self._finished = {id for shard in self._shards for id in shard["ids"]}
         self._open: dict[str, dict[str, Array]] = {}
         self._size = 0
@@ -82,7 +86,6 @@ class ShardWriter:
     def _flush(self) -> None:
         if not self._open:
             return
-        (self.folder / INDEX).unlink(missing_ok=True)
         ids = list(self._open)
         tensors = {f"{row}/{name}": array for row, item in enumerate(self._open.values()) for name, array in item.items()}
         # One metadata entry only: safetensors writes several in no fixed order, and the bytes would differ from run to run.
@@ -98,7 +101,7 @@ class ShardWriter:
 class ShardReader:
     """Reads what a `ShardWriter` wrote, in any order.
 
-    Each shard's sha256 is checked before its first array is handed out. Memory: the arrays asked for and nothing more.
+    Each shard's sha256 is checked before its first array is handed out. Memory: the arrays asked for, the ids and a few headers.
 
     Attributes:
         ids: all items, in the order in which they were added.
@@ -115,6 +118,7 @@ class ShardReader:
         self.ids: list[str] = [id for shard in self._shards for id in shard["ids"]]
         self.shapes: dict[str, tuple[int | None, ...]] = {name: tuple(array["shape"]) for name, array in index["arrays"].items()}
         self._place = {id: (number, row) for number, shard in enumerate(self._shards) for row, id in enumerate(shard["ids"])}
+        self._whole: set[int] = set()
         self._headers: dict[int, tuple[int, list[dict[str, Any]]]] = {}
 
     def __len__(self) -> int:
@@ -143,15 +147,20 @@ class ShardReader:
 
     def _verified(self, number: int) -> tuple[int, list[dict[str, Any]]]:
         """Offset of the data and the header's entries of each row, after a check of the whole file."""
-        if number not in self._headers:
+        header = self._headers.get(number)
+        if header is None:
             shard = self._shards[number]
             path = self.folder / shard["file"]
             if not path.is_file():
                 raise Corrupt(f"{path} is missing. Remove {self.folder} and make it again.")
-            if _sha(path) != shard["sha256"]:
+            if number not in self._whole and _sha(path) != shard["sha256"]:
                 raise Corrupt(f"{path} is damaged: its sha256 is not the one in {INDEX}. Remove {self.folder} and make it again.")
-            self._headers[number] = _header(path, len(shard["ids"]))
-        return self._headers[number]
+            header = _header(path, len(shard["ids"]))
+            self._whole.add(number)
+            self._headers[number] = header
+            for old in list(self._headers)[:-HEADERS]:
+                self._headers.pop(old, None)
+        return header
 
 
 def _storable(array: Array | torch.Tensor, id: str, name: str) -> Array:
@@ -162,18 +171,27 @@ def _storable(array: Array | torch.Tensor, id: str, name: str) -> Array:
     return np.array(values, dtype=values.dtype.newbyteorder("="), order="C")
 
 
-def _whole_shards(folder: Path) -> list[dict[str, Any]]:
-    """Shards 0, 1, ... as far as they are whole. Later ones go: rewritten in order, they keep the folder's bytes the same."""
+def _whole_shards(folder: Path, ids: list[str] | None) -> list[dict[str, Any]]:
+    """Shards 0, 1, ... as far as they are whole and hold only `ids`, in this order. The rest goes: rewritten, it has the same bytes."""
     found = {int(match[1]): path for path in sorted(folder.iterdir()) if (match := _SHARD.fullmatch(path.name))}
     shards: list[dict[str, Any]] = []
+    left = iter(ids or ())
     while (path := found.get(len(shards))) is not None:
         sha = _sha(path)
         if not path.name.startswith(f"{len(shards):05d}-{sha[:16]}."):
             break
-        shards.append({"file": path.name, "sha256": sha, "bytes": path.stat().st_size, "ids": _ids(path)})
-    for path in list(folder.iterdir()):
-        if atomic.is_leftover(path.name) or (_SHARD.fullmatch(path.name) and path.name not in {shard["file"] for shard in shards}):
-            path.unlink()
+        shard: dict[str, Any] = {"file": path.name, "sha256": sha, "bytes": path.stat().st_size, "ids": _ids(path)}
+        # `in` goes forward only: each id stands behind the one before it.
+        if ids is not None and not all(id in left for id in shard["ids"]):
+            break
+        shards.append(shard)
+    kept = {shard["file"] for shard in shards}
+    stale = [path for path in folder.iterdir() if atomic.is_leftover(path.name) or (_SHARD.fullmatch(path.name) and path.name not in kept)]
+    if stale:
+        # Before any shard that it names.
+        (folder / INDEX).unlink(missing_ok=True)
+    for path in stale:
+        path.unlink()
     return shards
 
 
@@ -181,6 +199,8 @@ def _raw_header(path: Path) -> tuple[int, dict[str, Any]]:
     """Offset of the data (bytes) and the header: eight bytes of length, little endian, then JSON."""
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
+        if length > path.stat().st_size - 8:
+            raise Corrupt(f"{path} is damaged: its header claims {length:,} bytes, more than the file has. Remove it and make it again.")
         header: dict[str, Any] = json.loads(stream.read(length))
     return 8 + length, header
 

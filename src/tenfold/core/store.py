@@ -14,9 +14,9 @@ import json
 import logging
 import os
 import re
+import secrets
 import shutil
 import stat
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, Self, TypedDict
 from filelock import FileLock, Timeout
 
 from tenfold.core import atomic
-from tenfold.core.errors import BadData, Corrupt, UsageError
+from tenfold.core.errors import BadData, Corrupt, Superseded, UsageError
 from tenfold.core.stage import Check, Note, plain
 
 MANIFEST = "manifest.json"
@@ -147,6 +147,13 @@ def digest_files(files: Mapping[str, FileEntry]) -> str:
     return hashlib.sha256(_canonical(sorted([name, entry["sha256"]] for name, entry in files.items()))).hexdigest()
 
 
+def digest_folder(folder: Path) -> str:
+    """`digest_files` of all files below a folder."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    entries = {path.relative_to(folder).as_posix(): _hash(path, flush=False) for path in paths}
+    return digest_files({name: {"sha256": sha256, "bytes": size} for name, (sha256, size) in entries.items()})
+
+
 class Store:
     """Finds, makes and publishes outputs below one home folder; safe to use from many processes at once."""
 
@@ -204,9 +211,11 @@ class Store:
 
     def _set_aside(self, folder: Path, problem: Corrupt) -> None:
         paper, asset, key = folder.parts[-3:]
-        aside = self.home / "work" / "corrupt" / paper / asset / f"{key}-{time.time_ns()}"
-        aside.parent.mkdir(parents=True, exist_ok=True)
+        aside = self.home / "work" / "corrupt" / paper / asset / f"{key}-{secrets.token_hex(4)}"
+        atomic.make_folder(aside.parent)
         os.rename(folder, aside)
+        atomic.sync(aside.parent)
+        atomic.sync(folder.parent)
         warning = f"{problem} The folder was moved to {aside} and will be made again."
         self.warnings.append(warning)
         _log.warning(warning)
@@ -238,8 +247,8 @@ class Store:
         with self._lock(paper, asset, key):
             folder = self._work(paper, asset, key)
             working = Working(paper, asset, key, folder / "out", folder / "scratch")
-            working.out.mkdir(parents=True, exist_ok=True)
-            working.scratch.mkdir(exist_ok=True)
+            for each in (working.out, working.scratch):
+                atomic.make_folder(each)
             _remove_leftovers(folder)
             yield working
 
@@ -307,15 +316,37 @@ class Store:
         path = self._pointer(paper, partition, asset)
         try:
             data = json.loads(path.read_bytes())
-            return Pointer(str(data["key"]), str(data["digest"]))
+            pointer = Pointer(str(data["key"]), str(data["digest"]))
+            if not _COMPONENT.fullmatch(pointer.key):
+                raise ValueError(f"{pointer.key!r} is no key")
+            return pointer
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as error:
             raise Corrupt(f"{path} cannot be read ({error}). Delete it, then: {_remedy(paper, partition, asset)}") from error
 
-    def set_current(self, paper: str, partition: str, asset: str, key: str, digest: str) -> None:
-        """Let an output count from now on; atomic."""
-        atomic.write_json(self._pointer(paper, partition, asset), {"key": key, "digest": digest})
+    def set_current(
+        self, paper: str, partition: str, asset: str, key: str, digest: str, upstream: Mapping[str, Mapping[str, str]] | None = None
+    ) -> None:
+        """Let an output count from now on; atomic.
+
+        `upstream`: what it was made from (asset -> {key, digest}). Raises Superseded, and changes nothing, if something else counts
+        there by now: what two runs of one partition made is never mixed.
+        """
+        path = self._pointer(paper, partition, asset)
+        atomic.make_folder(path.parent)
+        with FileLock(path.with_name(".lock")):
+            _remove_leftovers(path.parent)
+            for name, used in (upstream or {}).items():
+                now = self.current(paper, partition, name)
+                if now is None or now.digest != used["digest"]:
+                    raise Superseded(superseded(paper, partition, name))
+            try:
+                unchanged = self.current(paper, partition, asset) == Pointer(key, digest)
+            except Corrupt:
+                unchanged = False
+            if not unchanged:
+                atomic.write_json(path, {"key": key, "digest": digest})
 
     def open(self, paper: str, partition: str, asset: str) -> tuple[Path, Manifest]:
         """Folder and manifest of the output that counts now; its files are checked once a process.
@@ -325,18 +356,56 @@ class Store:
         pointer = self.current(paper, partition, asset)
         if pointer is None:
             raise UsageError(f"there is no {paper}/{asset} for {partition} yet. First: {_remedy(paper, partition, asset)}")
+        return self.opened(paper, partition, asset, pointer)
+
+    def opened(self, paper: str, partition: str, asset: str, pointer: Pointer) -> tuple[Path, Manifest]:
+        """The same for the output that counted when `pointer` was read."""
         folder = self.folder(paper, asset, pointer.key)
+        found = self._unchanged(folder) or self.find(paper, asset, pointer.key)
+        if found is None:
+            raise Corrupt(f"{folder} is gone or damaged. To make it again: {_remedy(paper, partition, asset)}")
+        if found.digest != pointer.digest:
+            path = self._pointer(paper, partition, asset)
+            raise Corrupt(f"{path} names another digest than {folder}. To write it again: {_remedy(paper, partition, asset)}")
+        return folder, found
+
+    def _unchanged(self, folder: Path) -> Manifest | None:
+        """The manifest of an output whose files this process has checked; None if it must check them."""
         if folder in self._verified:
             try:
                 manifest = Manifest.read(folder / MANIFEST)
                 if manifest.digest == self._verified[folder]:
-                    return folder, manifest
+                    return manifest
             except (FileNotFoundError, Corrupt):
                 _log.info("%s changed since it was checked: checking again", folder)
-        found = self.find(paper, asset, pointer.key)
-        if found is None:
-            raise Corrupt(f"{folder} is gone or damaged. To make it again: {_remedy(paper, partition, asset)}")
-        return folder, found
+        return None
+
+    def lineage(self, paper: str, *outputs: tuple[str, str]) -> dict[tuple[str, str], Manifest | None]:
+        """Manifests of these outputs and of all they were made from, by (asset, key); what was made first stands first.
+
+        None for one that is gone or cannot be read: what that was made from is unknown. Their files are not checked.
+        """
+        found: dict[tuple[str, str], Manifest | None] = {}
+        seen: set[tuple[str, str]] = set()
+
+        def visit(output: tuple[str, str]) -> None:
+            if output not in seen:
+                seen.add(output)
+                manifest = self.manifest(paper, *output)
+                for name, pointer in manifest.upstream.items() if manifest else ():
+                    visit((name, pointer["key"]))
+                found[output] = manifest
+
+        for output in outputs:
+            visit(output)
+        return found
+
+    def manifest(self, paper: str, asset: str, key: str) -> Manifest | None:
+        """The manifest of a published output, its files not checked; None where there is none that can be read."""
+        try:
+            return Manifest.read(self.folder(paper, asset, key) / MANIFEST)
+        except (FileNotFoundError, NotADirectoryError, Corrupt):
+            return None
 
     def entries(self) -> Iterator[Entry]:
         """Everything published, in order. Files are not checked: `find` does that."""
@@ -374,9 +443,11 @@ class Store:
             folder = self.folder(paper, asset, key)
             if folder.exists():
                 # Out of the store in one step: nobody may see half of it.
-                removed = self._work(paper, asset, key) / f"removed-{time.time_ns()}"
-                removed.parent.mkdir(parents=True, exist_ok=True)
+                removed = self._work(paper, asset, key) / f"removed-{secrets.token_hex(4)}"
+                atomic.make_folder(removed.parent)
                 os.rename(folder, removed)
+                atomic.sync(removed.parent)
+                atomic.sync(folder.parent)
                 shutil.rmtree(removed)
             self._verified.pop(folder, None)
 
@@ -473,6 +544,14 @@ def _size(folder: Path) -> int:
             except FileNotFoundError:
                 continue  # a run in progress deleted it
     return total
+
+
+def superseded(paper: str, partition: str, asset: str) -> str:
+    """The message for a run that finds another one's output in the place of what it rests on."""
+    return (
+        f"{paper}.{partition}: another run has made another `{asset}` current meanwhile. This one stops here, so that nothing of the two is "
+        "mixed; what it made is kept and found again. Once the other run has ended, run the same command again if you want this one's result."
+    )
 
 
 def _remedy(paper: str, partition: str, asset: str) -> str:

@@ -1,31 +1,24 @@
-"""The training loop of all papers: seeded, interruptible at any moment, resumed to the same bits."""
+"""The training loop of all papers: seeded, interruptible at any moment, resumed to the same bits, shared by several processes."""
 
 import math
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from tenfold.core import atomic, checkpoint, seeding
+from tenfold.core import atomic, checkpoint, distributed, seeding
 from tenfold.core.errors import BadData, Stopped, UsageError
-
-Indices = npt.NDArray[np.int64]
-Loss = Callable[[Indices], dict[str, Tensor]]
+from tenfold.core.signals import stop_requests
+from tenfold.core.steps import Indices, Loss, SharedSteps, train_step
 
 CHECKPOINT = "checkpoint.pt"
+FORMAT = 2  # of the checkpoint
 
 
 @dataclass(frozen=True)
@@ -90,26 +83,35 @@ def fit(
     that was not. The global generators are seeded here, the weights before: seed them as well, with `seeding.seed_all`
     or `seeding.rng`, since a run that was killed before its first checkpoint begins with the weights it is given.
 
+    Where several processes were joined (`distributed.started`, Ray Train), each calls this with the same arguments and a folder that
+    all of them see. `batch` stays the whole batch: the processes share it, take the same steps and end alike, with the same history.
+    Weights equal those of a single process to the rounding of float sums, unless the loss draws random numbers or uses
+    batch statistics. A checkpoint is gone on with by any number of processes: bit for bit by as many as wrote it, else to that rounding.
+
     Args:
         module: set to train mode for the steps, to eval mode for `validate`.
-        loss: gives for item indices `(batch,)` the scalars to log; "loss" is the one that is minimised.
+        loss: gives for item indices `(batch,)` the scalars to log; "loss" is the one that is minimised. "weight" is none of them: it
+            says how much these items count against the shares of other processes (default: their number), such as the
+            number of pixels for a mean over pixels.
         items: number of training items; every epoch sees each once, in an order drawn from (seed, epoch).
         batch: items a step; the last batch of an epoch may be smaller.
         folder: for the checkpoint, of this training alone.
-        validate_every: epochs between two calls of `validate`, which runs without gradients; the last epoch always has one.
+        validate_every: epochs between two calls of `validate`, which runs without gradients, in the first process; the last epoch
+            always has one.
         checkpoint_every: steps between two checkpoints.
         scheduler: stepped after every gradient step.
-        on_epoch: called with the epoch's number and its row of the history; again with the same values where a
-            resumed run repeats the end of an epoch.
+        on_epoch: called in the first process with the epoch's number and its row of the history; again with the same values
+            where a resumed run repeats the end of an epoch.
         keep_best: name in the history whose least value decides which epoch's weights the module has at the end.
         steps_limit: most gradient steps in all, 0 for no limit.
         describe: names of items, for the message about a loss that is not finite.
 
     Raises:
-        Stopped: SIGTERM or SIGINT came; the step was finished and everything saved. A second signal acts at once.
+        Stopped: SIGTERM or SIGINT came, to any of the processes; the step was finished and everything saved. A second signal acts at once.
         BadData: a loss, or the metric of `keep_best`, is NaN or infinite.
         UsageError: the checkpoint belongs to another training, or `keep_best` names no metric.
         Corrupt: the checkpoint is damaged.
+        TenfoldError: another process failed with an error that is none of these.
     """
     for name, number in {
         "items": items,
@@ -120,39 +122,59 @@ def fit(
     }.items():
         if number < 1:
             raise UsageError(f"training: {name} is {number}; it must be at least 1.")
+    here = distributed.world()
+    if batch < here.size:
+        raise UsageError(
+            f"training: batch is {batch}, but {here.size} processes share each batch and need an item each: "
+            f"use at most {batch} processes, or a larger batch."
+        )
     batches = math.ceil(items / batch)
     total = min(epochs * batches, steps_limit or epochs * batches)
-    folder.mkdir(parents=True, exist_ok=True)
-    for left in filter(lambda entry: atomic.is_leftover(entry.name), list(folder.iterdir())):
-        left.unlink()
     path = folder / CHECKPOINT
     identity = _identity(
         module, optimizer, scheduler, items=items, batch=batch, epochs=epochs, seed=seed, steps_limit=steps_limit, keep_best=keep_best
     )
-    state, best_weights = _State(), None
-    seeding.seed_all(seed)
-    found = checkpoint.load(path) if path.exists() else None
-    if found is not None:
-        _same_training(path, found.get("identity"), identity)
-        state, best_weights = _State(**found["state"]), found["best_weights"]
-        _restore(found, module, optimizer, scheduler)
-    resumed_from = state.step if found is not None else None
+    # Each process draws numbers of its own: noise that is the same on every share would not average out.
+    seeding.seed_all(seed if here.first else int(seeding.rng(seed, "process", here.rank).integers(2**31)))
+    state, best_weights, resumed_from = _begin(path, identity, module, optimizer, scheduler)
     began = time.perf_counter() - state.seconds
+    shared = SharedSteps(module, optimizer, loss) if here.size > 1 else None
 
-    with _stop_requests() as stop, checkpoint.Saver(path) as saver:
+    with stop_requests() as stop, checkpoint.Saver(path) as saver:
+
+        def settle() -> None:
+            failure = None
+            try:
+                saver.wait()
+            except Exception as error:  # one process writes, all must end
+                failure = error
+            distributed.end_together(failure)
 
         def save() -> None:
+            settle()
             state.seconds = time.perf_counter() - began
-            saver.save(_record(identity, state, module, optimizer, scheduler) | {"best_weights": best_weights})
+            generators = checkpoint.all_rng_states()
+            if here.first:
+                record = _record(identity, state, module, optimizer, scheduler)
+                saver.save(record | {"rng": generators, "best_weights": best_weights})
+
+        def not_finite(index: Indices) -> str:
+            return _not_finite(module, index, describe, state)
+
+        def step(index: Indices) -> tuple[dict[str, float], bool]:
+            if shared is not None:
+                return shared.step(index, stop.is_set(), not_finite)
+            values = train_step(module, optimizer, loss, index)
+            if values is None:
+                raise BadData(not_finite(index))
+            return values, stop.is_set()
 
         while state.step < total:
             order = seeding.rng(seed, "order", state.epoch).permutation(items)
             module.train()
             while True:
                 index = order[state.batch * batch : (state.batch + 1) * batch]
-                values = train_step(module, optimizer, loss, index)
-                if values is None:
-                    raise BadData(_not_finite(module, index, describe, state))
+                values, stopping = step(index)
                 if scheduler is not None:
                     scheduler.step()
                 for name, value in values.items():
@@ -162,9 +184,9 @@ def fit(
                 state.step += 1
                 if state.batch == batches or state.step == total:
                     break
-                if stop.is_set():
+                if stopping:
                     save()
-                    saver.wait()
+                    settle()
                     raise Stopped(_stopped(state, total))
                 if state.step % checkpoint_every == 0:
                     save()
@@ -179,12 +201,13 @@ def fit(
                     best_weights = checkpoint.snapshot(module.state_dict())
             state.history.append({"epoch": state.epoch, **metrics})
             state.batch, state.seen, state.sums = 0, 0, {}
-            if on_epoch is not None:
+            if on_epoch is not None and here.first:
                 on_epoch(state.epoch, metrics)
-            if stop.is_set() or state.step == total or state.step % checkpoint_every == 0:
+            stopping = distributed.anyone(stop.is_set())
+            if stopping or state.step == total or state.step % checkpoint_every == 0:
                 save()
-            if stop.is_set():
-                saver.wait()
+            if stopping:
+                settle()
                 raise Stopped(_stopped(state, total))
 
     if best_weights is not None:
@@ -192,23 +215,42 @@ def fit(
     return TrainResult(state.epoch, state.step, state.history, resumed_from, state.best_epoch, state.seconds)
 
 
-def train_step(module: nn.Module, optimizer: Optimizer, loss: Loss, index: Indices) -> dict[str, float] | None:
-    """One gradient step on the items `index` `(batch,)`; None, and no change of the weights, if a value is not finite."""
-    losses = loss(index)
-    optimizer.zero_grad(set_to_none=True)
-    losses["loss"].backward()
-    # One transfer for all values, after the backward pass has been queued: a GPU is not kept waiting for it.
-    values = torch.stack([value.detach().reshape(()) for value in losses.values()]).tolist()
-    if not all(map(math.isfinite, values)):
-        return None
-    optimizer.step()
-    return dict(zip(losses, values, strict=True))
+def _begin(
+    path: Path, identity: dict[str, Any], module: nn.Module, optimizer: Optimizer, scheduler: LRScheduler | None
+) -> tuple[_State, checkpoint.State | None, int | None]:
+    """Where to go on: the state, the best weights so far, and the steps found in the checkpoint (None if there was none)."""
+    here = distributed.world()
+    if here.first:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in filter(lambda entry: atomic.is_leftover(entry.name), list(path.parent.iterdir())):
+            left.unlink()
+    if not distributed.agree(path.exists()):
+        return _State(), None, None
+    found, failure = None, None
+    try:
+        found = checkpoint.load(path)
+        _same_training(path, found.get("identity"), identity)
+        _restore(found, module, optimizer, scheduler)
+    except Exception as error:  # all go on, or none
+        failure = error
+    distributed.end_together(failure)
+    assert found is not None
+    state = _State(**found["state"])
+    return state, found["best_weights"], state.step
 
 
 def _validated(module: nn.Module, validate: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """What the first process finds; the others wait."""
     module.eval()
-    with torch.no_grad():
-        return {name: float(value) for name, value in validate().items()}
+    metrics, failure = {}, None
+    if distributed.world().first:
+        try:
+            with torch.no_grad():
+                metrics = {name: float(value) for name, value in validate().items()}
+        except Exception as error:  # the others wait for an answer
+            failure = error
+    distributed.end_together(failure)
+    return distributed.agree(metrics)
 
 
 def _improves(name: str, metrics: dict[str, float], state: _State) -> bool:
@@ -228,6 +270,7 @@ def _improves(name: str, metrics: dict[str, float], state: _State) -> bool:
 def _identity(module: nn.Module, optimizer: Optimizer, scheduler: LRScheduler | None, **numbers: Any) -> dict[str, Any]:
     """What must be equal for a checkpoint to be gone on with."""
     return {
+        "format": FORMAT,
         **numbers,
         "parameters": {name: list(tensor.shape) for name, tensor in module.state_dict().items()},
         "optimizer": {"kind": type(optimizer).__name__, **{name: repr(value) for name, value in optimizer.defaults.items()}},
@@ -265,7 +308,6 @@ def _record(
             "module": module.state_dict(),
             "optimizer": optimizer.state_dict(),
             "scheduler": None if scheduler is None else scheduler.state_dict(),
-            "rng": checkpoint.rng_state(),
         }
     )
     return record
@@ -276,7 +318,10 @@ def _restore(found: checkpoint.State, module: nn.Module, optimizer: Optimizer, s
     optimizer.load_state_dict(found["optimizer"])
     if scheduler is not None:
         scheduler.load_state_dict(found["scheduler"])
-    checkpoint.set_rng_state(found["rng"])
+    # One that was not there when it was written goes on with numbers of its own.
+    rank = distributed.world().rank
+    if rank < len(found["rng"]):
+        checkpoint.set_rng_state(found["rng"][rank])
 
 
 def _not_finite(module: nn.Module, index: Indices, describe: Callable[[Indices], list[str]] | None, state: _State) -> str:
@@ -290,27 +335,3 @@ def _not_finite(module: nn.Module, index: Indices, describe: Callable[[Indices],
 
 def _stopped(state: _State, total: int) -> str:
     return f"training stopped after {state.step} of {total} steps; everything is saved. Run the same command again to go on."
-
-
-@contextmanager
-def _stop_requests() -> Iterator[threading.Event]:
-    """Event set by SIGTERM or SIGINT; the handlers that stood before are put back. Signals reach the main thread only."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def request(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            signal.signal(number, before[number])
-            os.kill(os.getpid(), number)
-        stop.set()
-
-    # An ignored signal stays ignored: a job in the background must outlive the Ctrl-C meant for the foreground.
-    numbers = [n for n in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(n) not in (signal.SIG_IGN, None)]
-    before = {int(number): signal.signal(number, request) for number in numbers}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

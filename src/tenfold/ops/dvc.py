@@ -19,7 +19,9 @@ from typing import Any
 
 import yaml
 
+from tenfold.core import disk
 from tenfold.core.errors import BadData, Corrupt, UsageError
+from tenfold.ops import dvc_bytes
 from tenfold.ops.quiet import SWITCHES
 
 _BUSY, _UNKNOWN_STAGE = 76, 77
@@ -175,6 +177,11 @@ def _main(action: str, stage: str) -> int:
         with Repo(str(root), config={"core": core}, _wait_for_lock=action == "reproduce") as repo, lock_repo(repo):
             if action == "reproduce":
                 ran = bool(repo.reproduce([stage]))
+                if _mend(repo, stage, root, whole=ran):
+                    ran = bool(repo.reproduce([stage], force=True))
+                    if left := _mend(repo, stage, root, whole=True):
+                        print(f"{left[0]} was made again and still is not what DVC recorded. Check the disk.", flush=True)
+                        return 1
                 result = {"md5": locked(stage, root), "ran": ran}
             else:
                 result = {"changes": _described(repo.status([stage]).get(stage, []))}
@@ -183,9 +190,47 @@ def _main(action: str, stage: str) -> int:
         if any(isinstance(cause, LockError) for cause in causes):
             return _BUSY
         print(*(cause for cause in causes if not isinstance(cause, ReproductionError)), sep="\n", flush=True)
+        if any(isinstance(cause, UnicodeEncodeError) for cause in causes):
+            with Repo(str(root), config={"core": core}) as repo:
+                print(_not_text(repo, stage), flush=True)
+        if any("'dvc.lock'" in str(cause) or "dvc.lock' validation" in str(cause) for cause in causes):
+            print(f"{root / 'dvc.lock'} is damaged. Restore it (`git checkout dvc.lock`) or delete it.", flush=True)
         return _UNKNOWN_STAGE if any(isinstance(c, StageNotFound | StageFileDoesNotExistError) for c in causes) else 1
+    except OSError as error:
+        # DVC's own writing: its cache, its databases, dvc.lock
+        problem = disk.unwritable(error, root / ".dvc")
+        if problem is None:
+            raise
+        print(problem, flush=True)
+        return 1
     print(_RESULT + json.dumps(result), flush=True)
     return 0
+
+
+def _mend(repo: Any, stage: str, root: Path, whole: bool) -> list[Path]:
+    """Name what is damaged in the stage's outputs and take it out of DVC's cache, so that nothing comes back from there."""
+    found: list[Path] = []
+    for out in repo.stage.collect(stage)[0].outs:
+        if out.use_cache and out.hash_info:
+            cache = Path(out.cache.path)
+            bad = dvc_bytes.damaged(Path(out.fs_path), out.hash_info.value, cache, whole)
+            for path in bad:
+                print(f"{path} is not what {root / 'dvc.lock'} says (another md5): {stage} is made again.", flush=True)
+                if path.is_relative_to(cache):
+                    path.unlink(missing_ok=True)
+            found += bad
+    return found
+
+
+def _not_text(repo: Any, stage: str) -> str:
+    """Which file's name DVC cannot write down: its tables are UTF-8."""
+    for dependency in repo.stage.collect(stage)[0].deps:
+        for here, _, files in os.walk(dependency.fs_path):
+            for path in (os.path.join(here, name) for name in files):
+                shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+                if shown != path:
+                    return f"{shown}: the name is not UTF-8, so DVC cannot record it. Rename it or take it out of the source's folder."
+    return "A name in the source's folder is not UTF-8, so DVC cannot record it. Rename it."
 
 
 def _described(found: list[Any]) -> str:

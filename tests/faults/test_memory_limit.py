@@ -1,0 +1,84 @@
+"""Two gigabytes for the whole command: the bounded stages pass, a stage that needs more ends with the number to lower."""
+
+import dataclasses
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import environment
+
+from pipelines.papers import PAPERS, modules
+
+LIMIT = 2 << 30
+BISCUIT = "crossmodal_anomaly.demo.biscuit"
+
+
+def limited(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """The real command, its private memory (RLIMIT_DATA: heap and anonymous mappings, whether touched or not) held to the limit."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT))
+
+    command = [sys.executable, "-m", "pipelines.cli", *words]
+    return subprocess.run(command, cwd=root, env=environment(root), capture_output=True, text=True, timeout=600, preexec_fn=limit)
+
+
+def current(root: Path) -> dict[str, str]:
+    folder = root / ".tenfold" / "current" / BISCUIT.partition(".")[0] / BISCUIT.partition(".")[2]
+    return {path.stem: json.loads(path.read_text())["key"] for path in folder.glob("*.json")}
+
+
+@pytest.mark.slow
+@pytest.mark.dag
+def test_two_gigabytes_are_enough_for_features_and_training_and_who_needs_more_names_the_number(copied: Path) -> None:
+    before = current(copied)
+    done = limited(copied, "run", BISCUIT, "--to", "evaluation", "--set", "features.centres=80", "--set", "evaluation.bootstrap=200000000")
+    after = current(copied)
+    assert done.returncode == 1
+    for asset in ("features", "model", "baselines"):
+        assert after[asset] != before[asset], f"{asset} did not pass:\n{done.stderr}"
+    assert after["evaluation"] == before["evaluation"], "the last good one counts no more"
+    assert f"{BISCUIT} evaluation: the memory ran out" in done.stderr
+    assert "Lower evaluation.bootstrap (now 200000000) in the recipe" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+STAGE = """
+import resource, sys
+from pathlib import Path
+import torch
+from tenfold.core import memory
+from tenfold.core.errors import OutOfMemory
+sys.path.insert(0, sys.argv[1])
+import growth
+
+root = Path(sys.argv[2])
+for name in ("prepared", "features"):
+    growth.stage(name, root, root, 24)
+torch.set_num_threads(1)
+held = next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith("VmData"))
+resource.setrlimit(resource.RLIMIT_DATA, (held + (8 << 20),) * 2)
+try:
+    growth.stage("model", root, root, 24)
+except Exception as error:
+    print(memory.exhausted(error, "here", "model", growth.blocks()["model"]))
+"""
+
+
+@pytest.mark.slow
+def test_a_training_that_does_not_fit_names_its_numbers(tmp_path: Path) -> None:
+    benchmarks = Path(__file__).resolve().parents[2] / "benchmarks"
+    words = [sys.executable, "-c", STAGE, str(benchmarks), str(tmp_path)]
+    done = subprocess.run(words, env=environment(tmp_path), capture_output=True, text=True)
+    assert "here: the memory ran out" in done.stdout and "Lower model.batch (now 2) or model.pixels_per_part (now 0)" in done.stdout, done
+
+
+def test_the_numbers_named_are_the_stage_s_own() -> None:
+    for paper in PAPERS:
+        named = {step.name: step.block for step in modules()[paper].STEPS if getattr(step.block, "MEMORY", ())}
+        assert {"features", "model", "evaluation"} <= set(named), paper
+        for block in named.values():
+            assert set(block.MEMORY) <= {field.name for field in dataclasses.fields(block)}, block
