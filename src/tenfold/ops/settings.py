@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import Field, ValidationError, model_validator
@@ -42,6 +42,11 @@ class Settings(BaseSettings):
     port: int = 3000
     mlflow_port: int = 5000
     webhook: str | None = None
+    # where heavy stages work: "" in the asset's own process, "torchrun" in processes of this machine, "ray" on a cluster
+    engine: Literal["", "torchrun", "ray"] = ""
+    workers: int = Field(default=1, ge=1)  # processes that share the work, one GPU each where there are GPUs
+    torchrun: str = ""  # further words for torchrun, such as those that name the other machines
+    ray_address: str = "auto"  # of a Ray cluster that runs
 
     @model_validator(mode="before")
     @classmethod
@@ -53,6 +58,14 @@ class Settings(BaseSettings):
         values["mlflow_tracking_uri"] = _tracking_uri(values.get("mlflow_tracking_uri") or f"sqlite:///{home}/mlflow/mlflow.db")
         values["mlflow_artifacts"] = _artifact_uri(values.get("mlflow_artifacts") or (home / "mlflow" / "artifacts").as_uri())
         return values
+
+    @model_validator(mode="after")
+    def _workers_need_an_engine(self) -> Self:
+        if self.workers > 1 and not self.engine:
+            raise UsageError(
+                f"TENFOLD_WORKERS is {self.workers}, but TENFOLD_ENGINE is not set: set it to torchrun (this machine) or ray (a cluster)."
+            )
+        return self
 
     @property
     def dagster_home(self) -> Path:
@@ -86,7 +99,7 @@ class Settings(BaseSettings):
         default = f"http://127.0.0.1:{port}"
         try:
             written = json.loads((self.home / "ui.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
+        except (FileNotFoundError, ValueError):
             return default
         return str(written.get(name) or default).rstrip("/")
 
