@@ -1,16 +1,16 @@
-"""What telling MLflow holds up a training, with MLflow there and with its server down.
+"""What telling MLflow holds up a training: with MLflow there, with its server down, with one that takes requests and never answers.
 
     python benchmarks/tracking.py [--epochs 12]
 
 Trains the mappers at the demo's size (40 parts of 1100 pixels, batches of 4) with `core.training.fit`; each epoch is told to the journal of
 `ops.tracking`. Blocked: time on the clock inside `epoch()`, which ends with a write that waits for the disk, as a share of the epoch it ends; a
-busy machine stretches both. Added: CPU seconds with the sending thread against a training that tells nobody. Prints one JSON object. Exit
-code 1 if the median share is above 1 %.
+busy machine stretches both. Opening and ending a session are timed apart. Added: CPU seconds with the sending thread against a training that tells nobody. Prints one JSON object. Exit
+code 1 if the median share is above 1 %, if opening waits for a server, or if the end waits longer than it should: not at all for a server that
+is down, once for a moment for one that has just gone silent.
 """
 
 import argparse
 import json
-import os
 import socket
 import statistics
 import sys
@@ -27,11 +27,12 @@ from torch import Tensor
 from tenfold.core import seeding, training
 from tenfold.core.journal import NetworkJournal, NullJournal
 from tenfold.crossmodal_anomaly.model import CrossModal
-from tenfold.ops import home
+from tenfold.ops import home, mlflow_store
 from tenfold.ops.quiet import quiet
 from tenfold.ops.settings import Settings
 from tenfold.ops.tracking import Tracking
 
+ENDS_S = {"down": 0.5, "silent": 6.0}
 PARTS, PIXELS, BATCH, WIDTHS = 40, 1100, 4, (176, 73)
 
 
@@ -73,16 +74,22 @@ def train(journal: NetworkJournal, epochs: int) -> Timed:
     return timed
 
 
-def told(uri: str, epochs: int) -> Timed:
-    """The same, told to MLflow at `uri`."""
+def told(uri: str, epochs: int) -> tuple[Timed, float, float]:
+    """The same, told to MLflow at `uri`; seconds on the clock that opening and ending the session took."""
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(root=Path(__file__).resolve().parent.parent, home=Path(folder), mlflow_tracking_uri=uri.format(home=folder))
-        home.ensure(settings)
         if uri.startswith("sqlite"):
             home.ensure_mlflow(settings)
-        with Tracking(settings, say=lambda line: None).run("bench", "demo", "0" * 16, tags={}, params={"model": {"seeds": [0]}}) as run:
-            network = run.journal().network("", 0, {"epochs": epochs})
-            return train(network, epochs)
+        mlflow_store.preload(settings)  # imports, which a run needs anyhow
+        began = time.perf_counter()
+        run = Tracking(settings, say=lambda line: None).run("bench", "demo", "0" * 16, tags={}, params={"model": {"seeds": [0]}})
+        opened = time.perf_counter() - began
+        network = run.journal().network("", 0, {"epochs": epochs})
+        timed = train(network, epochs)
+        network.done({})
+        began = time.perf_counter()
+        run.finish()
+        return timed, opened, time.perf_counter() - began
 
 
 def free_port() -> int:
@@ -98,14 +105,19 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=12)
     args = parser.parse_args()
     quiet()
-    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "2"
     torch.set_num_threads(1)
     train(NullJournal().network("", 0, {}), 2)
     alone = train(NullJournal().network("", 0, {}), args.epochs)
     result: dict[str, Any] = {"epoch_cpu_s": round(float(np.median(np.diff(alone.cpu))), 4)}
     met: dict[str, bool] = {}
-    for name, uri in (("up", "sqlite:///{home}/mlflow.db"), ("down", f"http://127.0.0.1:{free_port()}")):
-        timed = told(uri, args.epochs)
+    silent = socket.create_server(("127.0.0.1", 0))  # the system takes connections, nobody answers
+    servers = {
+        "up": "sqlite:///{home}/mlflow.db",
+        "down": f"http://127.0.0.1:{free_port()}",
+        "silent": f"http://127.0.0.1:{silent.getsockname()[1]}",
+    }
+    for name, uri in servers.items():
+        timed, opened, ended = told(uri, args.epochs)
         share = statistics.median(timed.shares)
         result[name] = {
             "blocked_ms": round(statistics.median(timed.blocked) * 1e3, 3),
@@ -113,7 +125,12 @@ def main() -> int:
             "share": round(share, 5),
             "added_cpu_share": round((timed.cpu[-1] - timed.cpu[0]) / (alone.cpu[-1] - alone.cpu[0]) - 1, 3),
         }
+        result[name] |= {"opening_s": round(opened, 3), "ending_s": round(ended, 3)}
         met[f"{name}: blocked at most 1 %"] = share <= 0.01
+        if name != "up":
+            met[f"{name}: opening waits for nothing"] = opened <= 0.5
+            met[f"{name}: the end waits at most {ENDS_S[name]} s"] = ended <= ENDS_S[name]
+    silent.close()
     print(json.dumps({**result, "met": met}, indent=2))
     return 0 if all(met.values()) else 1
 

@@ -2,26 +2,19 @@
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import pyarrow as pa
 import pytest
+from gate_world import NAME, World
 
-from assets import shared, tracked
-from assets.shared import Home, Overrides, Step
-from tenfold.core import metrics, tables
-from tenfold.core.stage import Check, Note
+from tenfold.core.stage import Note
 from tenfold.core.store import Manifest, Store
-from tenfold.crossmodal_anomaly import config
 from tenfold.ops import home, registry
 from tenfold.ops.settings import Settings
 
-PAPER, PARTITION = "crossmodal_anomaly", "demo.peg"
-NAME = f"{PAPER}.{PARTITION}"
-STEP = Step(PAPER, "champion", "tenfold.ops.gate", config.Champion, ("dataset", "model", "evaluation"))
 LEAST = 0.005
 
 
@@ -41,6 +34,9 @@ class Registry:
         version, key = self.peek(settings, name) or ("", "")
         return registry.Champion(name, version, key, Path(key))
 
+    def known(self, settings: Settings, name: str) -> bool:
+        return bool(self.keys)
+
     def register(
         self, settings: Settings, name: str, folder: Path, example: Any, run_id: Any, key: str, metadata: Any, params: Any = None
     ) -> registry.Registered:
@@ -57,84 +53,35 @@ class Registry:
             self.aliases[alias] = int(registered.version)
 
 
-class World:
-    """A partition whose networks are made up: `train` makes one current, `decide` runs the asset."""
+class Remembered(World):
+    """The world with a registry in memory."""
 
     def __init__(self, settings: Settings, found: Registry) -> None:
-        self.settings, self.registry = settings, found
-        self.store = Store(settings.home)
-        self.headline: dict[str, float] = {}
-        self.measured: list[str] = []
-        self._publish("dataset", "d" * 16, {}, facts={"root": ".", "xyz_scale": 1.0, "dvc_md5": "0" * 32})
-
-    def train(self, key: str, headline: float, contract: bool = True) -> None:
-        key = key * 16
-        self.headline[key] = headline
-        self._publish("model", key, {"dataset": "d" * 16}, block={"seeds": [0]})
-        row = metrics.Row(
-            paper=PAPER, dataset="demo", partition=PARTITION, method="ours", variant="", seed=0, slice="all", metric="aupro_30", value=headline,
-            lo=None, hi=None, reason="", n=9, better="up", scale="1", timing=False, model_key=key, data_version="v",
-        )  # fmt: skip
-        check = Check("contract_metrics", contract, "error", "made up", [])
-        self._publish("evaluation", key, {"model": key}, checks=[check], table=metrics.to_table([row]))
-
-    def _publish(
-        self, asset: str, key: str, upstream: dict[str, str], block: Any = None, facts: Any = None, checks: Any = (), table: pa.Table = None
-    ) -> None:
-        with self.store.working(PAPER, asset, key) as working:
-            (working.out / "content").write_text(key)
-            if table is not None:
-                tables.write(table, working.out / "metrics.parquet")
-            made = self.store.publish(
-                working, partition=PARTITION, upstream={name: {"key": other, "digest": other} for name, other in upstream.items()},
-                block=block or {}, overrides={}, code="", versions={}, made_by={}, seconds=0.0, checks=checks, facts=facts,
-            )  # fmt: skip
-        self.store.set_current(PAPER, PARTITION, asset, made.key, made.digest)
-
-    def rescore(self, predictor: Path, inputs: Any, files: Any, scale: float, metric: str, identity: Any, out: Path, progress: Any) -> Any:
-        """The champion's headline is its own, whatever the samples."""
-        self.measured.append(str(predictor))
-        return SimpleNamespace(value=self.headline[str(predictor)], drift=Check("drift", True, "warn", "made up", []))
-
-    def decide(self) -> Manifest:
-        """Run the asset once; what it published or found."""
-        context = SimpleNamespace(
-            partition_key=PARTITION, run_id="r", log=SimpleNamespace(info=lambda text: None, warning=lambda text: None)
-        )
-        stage = tracked.begin_champion(STEP, context, Home(), Overrides())
-        science: Any = SimpleNamespace(rescore=self.rescore, example=lambda dataset, files: None, PARAMS={"maps": True})
-        shared.finish(stage, lambda work: tracked.promote(stage, work.out, ("aupro_30", "up"), science))
-        found = self.store.find(PAPER, "champion", stage.key)
-        assert found is not None and self.store.current(PAPER, PARTITION, "champion") is not None
-        return found
-
-    @property
-    def champion(self) -> str | None:
-        found = self.registry.peek(self.settings, NAME)
-        return found[1][0] if found else None
+        super().__init__(settings)
+        self.registry = found
 
 
 @pytest.fixture
-def world(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Remembered]:
     found = Registry()
-    for name in ("peek", "champion", "register", "promote"):
+    for name in ("peek", "champion", "known", "register", "promote"):
         monkeypatch.setattr(registry, name, getattr(found, name))
     nothing: Callable[[Settings], None] = lambda settings: None  # noqa: E731
     monkeypatch.setattr(home, "ensure_mlflow", nothing)
-    yield World(Settings(), found)
+    yield Remembered(Settings(), found)
 
 
 def reason(decision: Manifest) -> str:
     return next(str(note.value) for note in decision.notes if note.label == "decision")
 
 
-def test_the_first_that_passes_is_champion(world: World) -> None:
+def test_the_first_that_passes_is_champion(world: Remembered) -> None:
     world.train("a", 0.5)
     assert world.decide().facts["promoted"] and world.champion == "a"
     assert world.measured == [] and world.registry.aliases == {"champion": 1, "challenger": 1}
 
 
-def test_the_first_that_breaks_a_contract_is_not(world: World) -> None:
+def test_the_first_that_breaks_a_contract_is_not(world: Remembered) -> None:
     world.train("a", 0.5, contract=False)
     decision = world.decide()
     assert not decision.facts["promoted"] and world.champion is None and "contract" in reason(decision)
@@ -142,7 +89,7 @@ def test_the_first_that_breaks_a_contract_is_not(world: World) -> None:
 
 
 @pytest.mark.parametrize(("gain", "wins"), [(0.1, True), (LEAST, True), (LEAST / 2, False), (0.0, False), (-0.1, False)])
-def test_it_takes_the_least_gain_on_the_same_samples(world: World, gain: float, wins: bool) -> None:
+def test_it_takes_the_least_gain_on_the_same_samples(world: Remembered, gain: float, wins: bool) -> None:
     world.train("a", 0.5)
     world.decide()
     world.train("b", 0.5 + gain)
@@ -154,14 +101,14 @@ def test_it_takes_the_least_gain_on_the_same_samples(world: World, gain: float, 
     assert bool(re.search("tie", reason(decision))) is (gain == 0.0)
 
 
-def test_a_better_one_that_breaks_a_contract_does_not_win(world: World) -> None:
+def test_a_better_one_that_breaks_a_contract_does_not_win(world: Remembered) -> None:
     world.train("a", 0.5)
     world.decide()
     world.train("b", 0.9, contract=False)
     assert not world.decide().facts["promoted"] and world.champion == "a"
 
 
-def test_again_is_the_same_decision(world: World) -> None:
+def test_again_is_the_same_decision(world: Remembered) -> None:
     world.train("a", 0.5)
     first = world.decide()
     assert world.decide().key == first.key
@@ -172,7 +119,7 @@ def test_again_is_the_same_decision(world: World) -> None:
         assert world.champion == winner
 
 
-def test_going_back_to_the_champions_numbers_changes_nothing(world: World) -> None:
+def test_going_back_to_the_champions_numbers_changes_nothing(world: Remembered) -> None:
     world.train("a", 0.5)
     world.decide()
     world.train("b", 0.4)
@@ -182,7 +129,7 @@ def test_going_back_to_the_champions_numbers_changes_nothing(world: World) -> No
     assert world.registry.keys == ["a" * 16, "b" * 16], "no version is registered twice"
 
 
-def test_an_alias_moved_by_hand_is_noticed_and_stays(world: World) -> None:
+def test_an_alias_moved_by_hand_is_noticed_and_stays(world: Remembered) -> None:
     world.train("a", 0.5)
     world.decide()
     world.train("b", 0.6)
@@ -196,7 +143,7 @@ def test_an_alias_moved_by_hand_is_noticed_and_stays(world: World) -> None:
     assert world.decide().key != noticed.key and world.champion == "b"
 
 
-def test_an_alias_moved_to_a_third_network_is_compared_with(world: World) -> None:
+def test_an_alias_moved_to_a_third_network_is_compared_with(world: Remembered) -> None:
     for key, value in (("a", 0.5), ("b", 0.7), ("c", 0.6)):
         world.train(key, value)
         world.decide()
@@ -205,7 +152,7 @@ def test_an_alias_moved_to_a_third_network_is_compared_with(world: World) -> Non
     assert world.decide().facts["promoted"] and world.champion == "c"
 
 
-def test_an_alias_that_was_removed_is_given_again(world: World) -> None:
+def test_an_alias_that_was_removed_is_given_again(world: Remembered) -> None:
     world.train("a", 0.5)
     first = world.decide()
     del world.registry.aliases["champion"]
@@ -215,7 +162,7 @@ def test_an_alias_that_was_removed_is_given_again(world: World) -> None:
 
 
 @pytest.mark.parametrize("alias", ["challenger", "champion"])
-def test_a_crash_between_register_and_alias_converges(world: World, alias: str) -> None:
+def test_a_crash_between_register_and_alias_converges(world: Remembered, alias: str) -> None:
     world.train("a", 0.5)
     world.decide()
     world.train("b", 0.6)
@@ -228,7 +175,7 @@ def test_a_crash_between_register_and_alias_converges(world: World, alias: str) 
     assert world.registry.aliases == {"champion": 2, "challenger": 2}
 
 
-def test_a_crash_after_the_alias_converges(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_after_the_alias_converges(world: Remembered, monkeypatch: pytest.MonkeyPatch) -> None:
     world.train("a", 0.5)
     publish = Store.publish
 
@@ -243,3 +190,40 @@ def test_a_crash_after_the_alias_converges(world: World, monkeypatch: pytest.Mon
     decision = world.decide()
     assert world.champion == "a" and world.registry.keys == ["a" * 16] and "already" in reason(decision)
     assert Note("version", "text", f"{NAME} version 1") in decision.notes
+
+
+def test_a_new_registry_gets_the_champion_of_the_old_one(world: Remembered) -> None:
+    world.train("a", 0.7)
+    world.decide()
+    world.train("b", 0.6)
+    world.decide()
+    assert world.champion == "a"
+    world.registry.keys.clear()
+    world.registry.aliases.clear()
+    decision = world.decide()
+    assert world.champion == "a" and world.registry.keys == ["a" * 16, "b" * 16]
+    assert (decision.facts["champion"], decision.facts["promoted"]) == (0.7, False) and world.registry.aliases["challenger"] == 2
+    for _ in range(2):
+        world.decide()
+        assert world.champion == "a" and world.registry.keys == ["a" * 16, "b" * 16]
+
+
+def test_a_champion_that_became_one_meanwhile_is_the_one_to_beat(world: Remembered, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.train("a", 0.5)
+    world.decide()
+    world.train("c", 0.7)
+    world.registry.keys.append("c" * 16)
+    world.train("b", 0.6)
+
+    @contextmanager
+    def overtaken(settings: Settings, name: str) -> Iterator[None]:
+        world.registry.aliases["champion"] = 2  # another run, between our look and our turn
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "locked", overtaken)
+        lost = world.decide()
+    assert not lost.facts["promoted"] and lost.facts["champion"] == 0.7 and world.champion == "c"
+    # what was decided against `c` says nothing about `a`
+    world.registry.aliases["champion"] = 1
+    assert world.decide().facts["promoted"] and world.champion == "b"

@@ -1,19 +1,12 @@
 """A home with MLflow's tables, copied from one made once: the tables take a second to create."""
 
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from mlflow_server import free_port, mlflow_server
 
 from tenfold.ops import home
 from tenfold.ops.quiet import quiet
@@ -49,33 +42,10 @@ def settings(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture
 def port() -> int:
     """A port nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture
 def serve() -> Callable[[Settings, int], AbstractContextManager[None]]:
     """`mlflow server` on a home's database at a port, for as long as the `with` lasts."""
     return mlflow_server
-
-
-@contextmanager
-def mlflow_server(settings: Settings, port: int) -> Iterator[None]:
-    """`mlflow server` on the home's database, in a process group of its own."""
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", settings.mlflow_tracking_uri, "--artifacts-destination", settings.mlflow_artifacts]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, cwd=settings.home)
-    try:
-        deadline = time.monotonic() + 240
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
-                    break
-            except (urllib.error.URLError, OSError):
-                assert process.poll() is None and time.monotonic() < deadline, "mlflow server did not start"
-                time.sleep(0.3)
-        yield
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()

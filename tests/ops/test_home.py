@@ -70,3 +70,17 @@ def test_a_home_that_is_ready_imports_nothing(tmp_path: Path) -> None:
     database.unlink()
     home.ensure_mlflow(Settings(root=tmp_path, home=tmp_path / "home"))
     assert database.is_file()  # a marker without its database does not count
+
+
+def test_tables_half_made_are_no_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill or a full disk between two migrations: MLflow could not go on with what they left."""
+    settings = Settings(root=tmp_path, home=tmp_path / "home")
+
+    def cut_off(uri: str) -> None:
+        Path(uri.removeprefix("sqlite:///")).write_bytes(b"half a database")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(home, "_make_mlflow", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        home.ensure_mlflow(settings)
+    assert not [path for path in (tmp_path / "home" / "mlflow").iterdir() if path.name.endswith(".db")]

@@ -1,6 +1,7 @@
 """Versions, aliases and the served model, with a paper that fits in ten lines."""
 
 import base64
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 from mlflow import MlflowClient
 
 import tenfold
-from tenfold.core.errors import TenfoldError, UsageError
+from tenfold.core.errors import Corrupt, TenfoldError, UsageError
+from tenfold.core.store import digest_folder
 from tenfold.ops import predictors, registry
 from tenfold.ops.gate import Decision
 from tenfold.ops.registry import Registered
@@ -85,7 +87,8 @@ def test_a_key_is_registered_once_and_promotion_converges(settings: Settings) ->
     client = MlflowClient(settings.mlflow_tracking_uri)
     assert client.get_registered_model(NAME).aliases == {"challenger": 1, "champion": 1}
     version = client.get_model_version(NAME, "1")
-    assert version.tags == {"tenfold.key": "k1", "dvc.md5": "d" * 32} and version.run_id == run.run_id
+    files = digest_folder(settings.root / "trained-k1" / "predictor")
+    assert version.tags == {"tenfold.key": "k1", "tenfold.files": files, "dvc.md5": "d" * 32} and version.run_id == run.run_id
     registry.promote(settings, register(settings, "k2", 3.0), NO)
     assert client.get_registered_model(NAME).aliases == {"challenger": 2, "champion": 1}
     # what peek reads from the tables is what the client says
@@ -96,6 +99,21 @@ def test_a_key_is_registered_once_and_promotion_converges(settings: Settings) ->
     champion = registry.champion(settings, NAME)
     assert champion is not None and (champion.version, champion.key) == ("1", "k1")
     assert predictors.load("dummy_paper", champion.folder).predict(EXAMPLE)["score"].tolist() == [12.0]
+
+
+@pytest.mark.usefixtures("paper")
+def test_a_copy_that_was_changed_is_not_used(settings: Settings) -> None:
+    registry.promote(settings, register(settings, "k1", 2.0), YES)
+    champion = registry.champion(settings, NAME)
+    assert champion is not None
+    (champion.folder / "predictor.json").write_text('{"weight": 3.0}')
+    with pytest.raises(Corrupt, match=rf"No copy of {NAME} version 1 is what was registered.*tenfold reproduce"):
+        registry.champion(settings, NAME)
+    assert not (settings.home / "models" / NAME / "1").exists()
+    kept = settings.home / "store" / "dummy_paper" / "model" / "k1" / "predictor"
+    shutil.copytree(settings.root / "trained-k1" / "predictor", kept)
+    champion = registry.champion(settings, NAME)
+    assert champion is not None and champion.folder == kept
 
 
 @pytest.mark.usefixtures("paper")

@@ -1,6 +1,9 @@
 """Everything reaches MLflow once, whatever happens in between."""
 
 import http.server
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -60,7 +63,7 @@ def test_a_session_as_mlflow_shows_it(settings: Settings, tmp_path: Path) -> Non
         run.artifact(tmp_path / "report.html")
         run.artifacts(tmp_path / "figures", "figures")
         run.describe("# Made by Dagster")
-        assert run.run_id and run.url and run.url.endswith(f"/runs/{run.run_id}/artifacts")
+    assert run.run_id and run.url and run.url.endswith(f"/runs/{run.run_id}/artifacts")
 
     found = runs(settings)
     assert set(found) == {f"demo.biscuit {t}01234567" for t in ("", "seed=0 ", "seed=1 ", "shots=10 seed=0 ")}
@@ -147,6 +150,62 @@ def test_attaching_adds_and_leaves_the_status(settings: Settings) -> None:
         raise RuntimeError("the evaluation failed")
     parent = runs(settings)["demo.biscuit 01234567"]
     assert parent.info.status == "FINISHED" and parent.data.metrics["aupro_30"] == 0.9
+
+
+def test_a_bad_number_does_not_take_the_others_along(settings: Settings) -> None:
+    said: list[str] = []
+    with Tracking(settings, say=said.append).run("paper", "demo.biscuit", KEY, tags={}, params={}) as run:
+        network = run.journal().network("", 0, {})
+        for epoch in (1, 2, 3):
+            network.epoch(epoch, {"loss": 1.0, **({"n" * 300: 1.0} if epoch == 2 else {})})
+    found = runs(settings)
+    assert [step for step, _ in curve(settings, found["demo.biscuit seed=0 01234567"])] == [1, 3]
+    assert len([line for line in said if "refused" in line]) == 1
+
+
+KILLED = """
+import os, signal
+from pathlib import Path
+from tenfold.ops import tracking
+from tenfold.ops.settings import Settings
+
+folder = Path({folder!r})
+run = tracking.Tracking(Settings(root=folder, home=folder / "home")).run("paper", "demo.biscuit", {key!r}, tags={{}}, params={{}})
+for seed in (0, 1):
+    network = run.journal().network("", seed, {{}})
+    network.epoch(1, {{"loss": 1.0}})
+    if seed == 0:
+        network.done({{"aupro_30": 0.5}})
+{wait}
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+SENT = """
+import time
+while run._sender.progress < run._spool.path.stat().st_size:
+    time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("wait", ["", SENT], ids=["before anything was sent", "after everything was sent"])
+def test_a_killed_training_leaves_no_open_run_and_goes_on_in_it(settings: Settings, tmp_path: Path, wait: str) -> None:
+    program = KILLED.format(folder=str(tmp_path), key=KEY, wait=wait)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TENFOLD_")}
+    assert subprocess.run([sys.executable, "-c", program], check=False, env=environment).returncode == -9
+    assert tracking.replay(settings) > 0
+    ended = {name: run.info.status for name, run in runs(settings).items()}
+    names = [f"demo.biscuit {network}01234567" for network in ("", "seed=0 ", "seed=1 ")]
+    assert ended == dict(zip(names, ["KILLED", "FINISHED", "KILLED"], strict=True))
+    # trained on: the finished network is told again or not at all, the other one goes on
+    with Tracking(settings).run("paper", "demo.biscuit", KEY, tags={}, params={}) as run:
+        done = run.journal().network("", 0, {})
+        done.epoch(1, {"loss": 1.0})
+        done.done({"aupro_30": 0.5})
+        rest = run.journal().network("", 1, {})
+        rest.epoch(1, {"loss": 1.0})
+        rest.epoch(2, {"loss": 0.5})
+    found = runs(settings)
+    assert {run.info.status for run in found.values()} == {"FINISHED"} and len(found) == 3
+    assert curve(settings, found[names[1]], "aupro_30") == [(0, 0.5)] and curve(settings, found[names[2]]) == [(1, 1.0), (2, 0.5)]
 
 
 def test_what_mlflow_refuses_is_named_and_does_not_hold_up_the_rest(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
+import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -50,15 +51,26 @@ def ensure_mlflow(settings: Settings) -> None:
     with FileLock(settings.locks / "mlflow.lock"):
         if _reads(marker) == state and (database is None or database.is_file()):
             return
-        from mlflow import MlflowClient
-
-        MlflowClient(settings.mlflow_tracking_uri).search_experiments(max_results=1)
+        if database is not None and not database.exists():
+            # cut off between two of its migrations, it would never open again
+            with atomic.new_file(database) as temporary:
+                _make_mlflow(f"sqlite:///{temporary}")
+        else:
+            _make_mlflow(settings.mlflow_tracking_uri)
         atomic.write_text(marker, state)
+
+
+def _make_mlflow(uri: str) -> None:
+    from mlflow import MlflowClient
+
+    MlflowClient(uri).search_experiments(max_results=1)
 
 
 def _make_dagster(settings: Settings) -> None:
     from dagster import DagsterInstance
 
+    # dagster.yaml names its folder by this variable
+    os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
     with DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         storage = instance.event_log_storage
         limited = {pool.name for pool in storage.get_pool_limits() if not pool.from_default}
@@ -85,7 +97,9 @@ def _link(settings: Settings, repair: bool = False) -> bool:
 def _dagster_state(settings: Settings) -> str:
     config = settings.dagster_home / "dagster.yaml"
     text = config.read_text() if config.is_file() else ""
-    return _digest("dagster", importlib.metadata.version("dagster"), str(settings.dagster_home), text, json.dumps(POOLS))
+    # deploy/dagster.postgres.yaml leaves the address to the environment
+    database = os.environ.get("TENFOLD_DAGSTER_DB", "")
+    return _digest("dagster", importlib.metadata.version("dagster"), str(settings.dagster_home), text, database, json.dumps(POOLS))
 
 
 def _digest(*parts: str) -> str:
@@ -94,6 +108,6 @@ def _digest(*parts: str) -> str:
 
 def _reads(marker: Path) -> str:
     try:
-        return marker.read_text()
+        return marker.read_text(errors="replace")
     except FileNotFoundError:
         return ""

@@ -2,10 +2,15 @@
 
 import hashlib
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tenfold.core import atomic
 from tenfold.ops.settings import Settings
+
+_WAIT_S = 15.0
 
 
 def _marker(settings: Settings, paper: str, asset: str, key: str) -> Path:
@@ -14,19 +19,36 @@ def _marker(settings: Settings, paper: str, asset: str, key: str) -> Path:
     return settings.home / "mlflow" / "logged" / server / paper / asset / f"{key}.json"
 
 
-def note(settings: Settings, paper: str, asset: str, key: str, run_id: str | None, url: str | None) -> None:
+def note(settings: Settings, paper: str, asset: str, key: str, run_id: str | None, experiment_id: str | None) -> None:
     """The output has been handed to MLflow; during an outage the spool holds it and the run has no id yet."""
-    experiment = (url or "").partition("/experiments/")[2].partition("/")[0]
-    atomic.write_json(_marker(settings, paper, asset, key), {"run_id": run_id or "", "experiment_id": experiment})
+    atomic.write_json(_marker(settings, paper, asset, key), {"run_id": run_id or "", "experiment_id": experiment_id or ""})
 
 
 def read(settings: Settings, paper: str, asset: str, key: str) -> dict[str, str] | None:
-    """{run_id, experiment_id}; None if the output was never handed to MLflow."""
+    """{run_id, experiment_id}; None if the output was never handed to MLflow, or what says so is damaged: then it is handed over again."""
     try:
-        found: dict[str, str] = json.loads(_marker(settings, paper, asset, key).read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        found = json.loads(_marker(settings, paper, asset, key).read_bytes())
+        return {name: str(found[name]) for name in ("run_id", "experiment_id")}
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    return found
+
+
+def known(settings: Settings, paper: str, asset: str, key: str) -> bool:
+    """Whether the output was handed to the MLflow of these settings, and a database on this machine still has its run.
+
+    A server is not asked: that it was emptied under its old address, only `<home>/mlflow/logged` can be told, by deleting it.
+    """
+    found = read(settings, paper, asset, key)
+    if found is None or not found["run_id"] or urlsplit(settings.mlflow_tracking_uri).scheme != "sqlite":
+        return found is not None
+    path = Path(settings.mlflow_tracking_uri.removeprefix("sqlite:///"))
+    if not path.is_file():
+        return False
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_WAIT_S)) as database:
+            return database.execute("SELECT 1 FROM runs WHERE run_uuid = ?", (found["run_id"],)).fetchone() is not None
+    except sqlite3.Error:  # locked, or no tables yet: the spool and `replay` tell what is the matter
+        return True
 
 
 def link(settings: Settings, paper: str, asset: str, key: str) -> str | None:

@@ -1,6 +1,8 @@
 """Journal entries into MLflow: finds or makes runs, never sends a step twice. Every call may raise."""
 
+import importlib
 import json
+import math
 import os
 import re
 import socket
@@ -10,23 +12,29 @@ from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from filelock import FileLock
 
-from tenfold.ops import home
+from tenfold.core import disk
+from tenfold.ops import home, logged
 from tenfold.ops.settings import Settings
 from tenfold.ops.spool import Entry, Spool
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+    from mlflow.exceptions import MlflowException
 
 PORTS = {"http": 80, "https": 443, "postgresql+psycopg2": 5432}
+_LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+_STRANGERS = ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED")
+_STATUS_401_403 = re.compile(r"error code 40[13]\b")
 _PROBE_S = 4.0
 _LOCK_S = 60.0
 _POINTS_AT_ONCE = 1000
 _NAMES_AT_ONCE = 100
+_REFUSED = "INVALID_PARAMETER_VALUE"
 _COLUMN_TYPES = {"bool": "boolean", "float": "float", "double": "double", "int32": "integer", "int64": "long", "binary": "binary"}
 _T = TypeVar("_T")
 
@@ -38,6 +46,27 @@ def client(settings: Settings) -> "MlflowClient":
     from mlflow import MlflowClient
 
     return MlflowClient(settings.mlflow_tracking_uri)
+
+
+def preload(settings: Settings) -> None:
+    """Import what sending needs. The sending thread must not import while a training imports."""
+    remote = urlsplit(settings.mlflow_tracking_uri).scheme in ("http", "https")
+    importlib.import_module(f"mlflow.store.tracking.{'rest_store' if remote else 'sqlalchemy_store'}")
+    if urlsplit(settings.mlflow_artifacts).scheme == "s3" and not remote:
+        importlib.import_module("boto3")
+
+
+def cause(settings: Settings, error: Exception) -> str:
+    """What went wrong, in one line, with the variable to renew if the server knows us no longer."""
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+    code = getattr(error, "error_code", "")
+    if code in _STRANGERS or _STATUS_401_403.search(line):
+        given = [name for name in _LOGIN if os.environ.get(name)]
+        shown = " and ".join(given) or "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+        if "@" in urlsplit(settings.mlflow_tracking_uri).netloc:
+            shown = "the user and password in TENFOLD_MLFLOW_TRACKING_URI"
+        line = f"{line}: the log-in is missing or has expired, renew {shown}"
+    return line
 
 
 def experiment(settings: Settings, mlflow: "MlflowClient", paper: str) -> str:
@@ -71,6 +100,13 @@ def reach(uri: str) -> None:
             return
 
 
+def require_room(location: str, source: Path) -> None:
+    """Raise Unwritable if a file or folder does not fit into an artifact folder of this machine."""
+    parts = urlsplit(location)
+    if parts.scheme in ("", "file"):
+        disk.require(Path(unquote(parts.path)), source)
+
+
 def shown(uri: str) -> str:
     """The address without its password."""
     parts = urlsplit(uri)
@@ -98,9 +134,15 @@ class Sender:
         self._say = say
         self._networks: dict[str, str] = {}
         self._trains = False
+        self._left_as = ""  # the status of a run whose session breaks off now
         # steps that MLflow has, per run and metric; filled from its history for runs that we found
         self._steps: dict[tuple[str, str], set[int]] = {}
         self._found: set[str] = set()
+
+    @property
+    def progress(self) -> int:
+        """Grows with every entry that MLflow has taken."""
+        return self._journal.confirmed
 
     def drain(self) -> int:
         """Send all that is not confirmed yet; return the number of entries."""
@@ -108,6 +150,13 @@ class Sender:
         if not entries:
             return 0
         reach(self._settings.mlflow_tracking_uri)
+        # one at a time for a run: what another one has sent is seen, not sent again. Sixteen locks serve all keys.
+        name = self._journal.path.name.partition(".")[0]
+        with FileLock(self._settings.locks / f"mlflow-send-{name[-1]}.lock", timeout=_LOCK_S):
+            self._send_entries(entries)
+        return len(entries)
+
+    def _send_entries(self, entries: Sequence[tuple[Entry, int]]) -> None:
         epochs: list[Entry] = []
         for number, (entry, position) in enumerate(entries):
             last = number == len(entries) - 1
@@ -116,12 +165,16 @@ class Sender:
                 if not last:
                     continue
             if epochs:
-                self._guarded(self._send_epochs, epochs)
+                self._send_all_epochs(epochs)
                 epochs = []
             if entry["op"] != "epoch":
                 self._guarded(self._send, entry)
             self._journal.confirm(position)
-        return len(entries)
+
+    def end_abandoned(self) -> None:
+        """Close the run whose training was killed: nobody else would. Training again reopens it."""
+        if self._left_as:
+            self._close(self._left_as, None)
 
     @cached_property
     def _mlflow(self) -> "MlflowClient":
@@ -129,14 +182,22 @@ class Sender:
 
     def _guarded(self, send: Callable[[_T], None], what: _T) -> None:
         """What MLflow refuses for good is named and left out: it would hold up all that follows."""
-        from mlflow.exceptions import MlflowException
-
         try:
             send(what)
-        except MlflowException as error:
-            if error.error_code != "INVALID_PARAMETER_VALUE":
+        except _refused() as error:
+            if error.error_code != _REFUSED:
                 raise
             self._say(f"MLflow refused an entry of {self._journal.path.name} and goes without it: {str(error).strip()[:300]}")
+
+    def _send_all_epochs(self, entries: Sequence[Entry]) -> None:
+        """In one batch; one by one if MLflow refuses it, so that a single bad number does not take the others along."""
+        try:
+            self._send_epochs(entries)
+        except _refused() as error:
+            if error.error_code != _REFUSED:
+                raise
+            for entry in entries:
+                self._guarded(self._send_epochs, [entry])
 
     def _send(self, entry: Entry) -> None:
         if entry["op"] == "run":
@@ -156,6 +217,8 @@ class Sender:
                 self._dataset(entry)
             case "artifact":
                 self._artifact(entry)
+            case "note":
+                logged.note(self._settings, entry["paper"], entry["asset"], entry["key"], self.run_id, self.experiment_id)
             case "end":
                 self._end(entry)
 
@@ -167,8 +230,10 @@ class Sender:
             tags["mlflow.source.git.commit"] = entry["tags"]["git.commit"]
         name = f"{entry['partition']} {entry['key'][:8]}"
         run, found = self._find_or_make({"tenfold.key": entry["key"]}, name, tags, entry["t"])
-        # without training, the status is ours to set only if the run is
-        self._trains = self._trains or not found
+        # without training, the status is ours to set only if the run is; its start tells, should the answer have been lost
+        self._left_as = "KILLED" if self._trains else "FINISHED"
+        self._trains = self._trains or run.info.start_time == entry["t"]
+        self._left_as = self._left_as if self._trains else ""
         self._networks = {}
         self.run_id = str(run.info.run_id)
         self._reopen(run, tags, entry["params"], found)
@@ -215,7 +280,10 @@ class Sender:
     def _metrics(self, run_id: str, entry: Entry) -> None:
         from mlflow.entities import Metric
 
-        points = [Metric(name, value, entry["t"], 0) for name, value in entry["values"].items()]
+        # a finished network that a resumed training tells again, or a report that is logged again, adds no second point
+        has = self._mlflow.get_run(run_id).data.metrics
+        values = {name: value for name, value in entry["values"].items() if name not in has or not _same(has[name], value)}
+        points = [Metric(name, value, entry["t"], 0) for name, value in values.items()]
         for part in _parts(points, _POINTS_AT_ONCE):
             self._mlflow.log_batch(run_id, metrics=part)
 
@@ -262,6 +330,8 @@ class Sender:
 
     def _artifact(self, entry: Entry) -> None:
         path = Path(entry["path"])
+        if path.exists() and urlsplit(self._settings.mlflow_tracking_uri).scheme not in ("http", "https"):
+            require_room(self._settings.mlflow_artifacts, path)
         if path.is_dir():
             self._mlflow.log_artifacts(self._id(""), str(path), entry["folder"] or None)
         elif path.is_file():
@@ -270,12 +340,34 @@ class Sender:
             self._say(f"{path} is gone: MLflow goes without it.")
 
     def _end(self, entry: Entry) -> None:
-        if entry["network"] or self._trains:
+        if entry["network"]:
             self._mlflow.set_terminated(self._id(entry["network"]), entry["status"], entry["t"])
+        elif self._trains:
+            self._close(entry["status"], entry["t"])
+
+    def _close(self, status: str, when: int | None) -> None:
+        """End the run, and nested runs that a killed session left open."""
+        assert self.run_id is not None and self.experiment_id is not None
+        query = f"tags.`mlflow.parentRunId` = '{self.run_id}' and attributes.status = 'RUNNING'"
+        for nested in self._mlflow.search_runs([self.experiment_id], query):
+            self._mlflow.set_terminated(nested.info.run_id, status, when)
+        self._mlflow.set_terminated(self.run_id, status, when)
+        self._left_as = ""
 
     def _id(self, network: str) -> str:
         assert self.run_id is not None
         return self._networks[network] if network else self.run_id
+
+
+def _refused() -> "type[MlflowException]":
+    """The error in which MLflow also says no for good."""
+    from mlflow.exceptions import MlflowException
+
+    return MlflowException
+
+
+def _same(one: float, other: float) -> bool:
+    return one == other or (math.isnan(one) and math.isnan(other))
 
 
 def _parts(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:

@@ -18,10 +18,10 @@ SWITCHES: Mapping[str, str] = MappingProxyType(
         "MLFLOW_MODEL_CATALOG_URI": "",
         # a model file never runs code of its own accord
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-        # an unreachable tracking server is given up within seconds; what it missed waits in the spool
+        # an unreachable tracking server is given up within seconds; what it missed waits in the spool. MLflow repeats a request
+        # whose answer was lost, and so makes a run twice: we look what is there, then repeat
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
         "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
         # ten processes and 1.3 GB less in the server
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",

@@ -26,7 +26,7 @@ def peek(settings: Settings, name: str, alias: str = "champion") -> tuple[str, s
     Raises TenfoldError when a registry is there but does not answer.
     """
     uri = settings.mlflow_tracking_uri
-    if urlsplit(uri).scheme == "sqlite":
+    if urlsplit(uri).scheme not in ("http", "https"):
         rows = _select(
             uri,
             "SELECT a.version, t.value FROM registered_model_aliases a LEFT JOIN model_version_tags t "
@@ -34,21 +34,19 @@ def peek(settings: Settings, name: str, alias: str = "champion") -> tuple[str, s
             (_KEY, name, alias),
         )
         return (str(rows[0][0]), str(rows[0][1] or "")) if rows else None
-    if urlsplit(uri).scheme in ("http", "https"):
-        found = _get(uri, "registered-models/alias", {"name": name, "alias": alias}).get("model_version")
-        if found is None:
-            return None
-        tags = {tag["key"]: tag["value"] for tag in found.get("tags", [])}
-        return str(found["version"]), str(tags.get(_KEY, ""))
-    return _peek_client(settings, name, alias)
+    found = _get(uri, "registered-models/alias", {"name": name, "alias": alias}).get("model_version")
+    if found is None:
+        return None
+    tags = {tag["key"]: tag["value"] for tag in found.get("tags", [])}
+    return str(found["version"]), str(tags.get(_KEY, ""))
 
 
 def champions(settings: Settings, paper: str, alias: str = "champion") -> list[str]:
     """Names of the paper's registered models that have the alias, sorted."""
     uri = settings.mlflow_tracking_uri
-    if urlsplit(uri).scheme == "sqlite":
+    if urlsplit(uri).scheme not in ("http", "https"):
         names = [str(row[0]) for row in _select(uri, "SELECT name FROM registered_model_aliases WHERE alias = ?", (alias,))]
-    elif urlsplit(uri).scheme in ("http", "https"):
+    else:
         names, token = [], ""
         while True:
             page = _get(uri, "registered-models/search", {"max_results": "200", **({"page_token": token} if token else {})})
@@ -56,13 +54,15 @@ def champions(settings: Settings, paper: str, alias: str = "champion") -> list[s
             token = page.get("next_page_token", "")
             if not token:
                 break
-    else:
-        models = mlflow_store.client(settings).search_registered_models(f"name LIKE '{paper}.%'", max_results=1000)
-        names = [model.name for model in models if alias in model.aliases]
     return sorted(name for name in names if name.startswith(f"{paper}."))
 
 
 def _select(uri: str, query: str, values: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    """Rows of MLflow's own tables; none where it has not made them yet."""
+    return _select_sqlite(uri, query, values) if urlsplit(uri).scheme == "sqlite" else _select_postgres(uri, query, values)
+
+
+def _select_sqlite(uri: str, query: str, values: tuple[str, ...]) -> list[tuple[Any, ...]]:
     path = Path(uri.removeprefix("sqlite:///"))
     if not path.is_file():
         return []
@@ -73,6 +73,24 @@ def _select(uri: str, query: str, values: tuple[str, ...]) -> list[tuple[Any, ..
             return database.execute(query, values).fetchall()
     except sqlite3.Error as error:
         raise TenfoldError(f"{path} cannot be read ({error}). If it is damaged, restore it from a backup.") from error
+
+
+def _select_postgres(uri: str, query: str, values: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    import psycopg2  # type: ignore[import-untyped]
+
+    try:
+        with (
+            closing(psycopg2.connect(uri.replace("+psycopg2", "", 1), connect_timeout=int(_WAIT_S))) as database,
+            database.cursor() as cursor,
+        ):
+            cursor.execute("SELECT to_regclass('registered_model_aliases')")
+            if cursor.fetchone() == (None,):
+                return []
+            cursor.execute(query.replace("?", "%s"), values)
+            return list(cursor.fetchall())
+    except psycopg2.Error as error:
+        where = mlflow_store.shown(uri)
+        raise TenfoldError(f"{where} does not answer ({str(error).strip()}). Start it, or correct TENFOLD_MLFLOW_TRACKING_URI.") from error
 
 
 def _get(uri: str, endpoint: str, query: Mapping[str, str]) -> dict[str, Any]:
@@ -89,7 +107,8 @@ def _get(uri: str, endpoint: str, query: Mapping[str, str]) -> dict[str, Any]:
         # a missing alias is an invalid parameter to MLflow, a missing model does not exist
         if any(code in body for code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")):
             return {}
-        raise TenfoldError(f"{urlunsplit(address)} answered {error.code}: {body[:300]}") from None
+        remedy = " Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a log-in that it knows." if error.code in (401, 403) else ""
+        raise TenfoldError(f"{urlunsplit(address)} answered {error.code}: {body[:300]}{remedy}") from None
     except (urllib.error.URLError, OSError, json.JSONDecodeError) as error:
         raise TenfoldError(f"{urlunsplit(address)} does not answer ({error}). Start it, or correct TENFOLD_MLFLOW_TRACKING_URI.") from None
 
@@ -103,15 +122,3 @@ def _login(uri: str) -> dict[str, str]:
         return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
     token = os.environ.get("MLFLOW_TRACKING_TOKEN", "")
     return {"Authorization": f"Bearer {token}"} if token else {}
-
-
-def _peek_client(settings: Settings, name: str, alias: str) -> tuple[str, str] | None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        found = mlflow_store.client(settings).get_model_version_by_alias(name, alias)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise TenfoldError(f"The registry at {mlflow_store.shown(settings.mlflow_tracking_uri)} failed: {error}") from error
-    return str(found.version), str(found.tags.get(_KEY, ""))

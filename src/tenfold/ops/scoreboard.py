@@ -16,7 +16,7 @@ from tenfold.core.metrics import METRICS_SCHEMA
 from tenfold.core.params import split_partition
 from tenfold.core.report import Html
 from tenfold.core.stage import Note
-from tenfold.core.store import MANIFEST, Manifest, Pointer, Store, content_key
+from tenfold.core.store import Pointer, Store, content_key
 from tenfold.ops.settings import Settings
 
 NAME = "scoreboard"
@@ -200,14 +200,5 @@ def published(entry: Entry, metric: str) -> str:
 
 def seconds_of(store: Store, entry: Entry) -> float:
     """Seconds that making the evaluation and all upstream of it took."""
-    total, waiting, seen = 0.0, [("evaluation", entry.pointer.key)], set()
-    while waiting:
-        item = waiting.pop()
-        path = store.folder(entry.paper, *item) / MANIFEST
-        if item in seen or not path.exists():
-            continue
-        seen.add(item)
-        manifest = Manifest.read(path)
-        total += manifest.seconds
-        waiting += [(name, upstream["key"]) for name, upstream in manifest.upstream.items()]
-    return round(total, 1)
+    made = store.lineage(entry.paper, ("evaluation", entry.pointer.key)).values()
+    return round(sum(manifest.seconds for manifest in made if manifest is not None), 1)

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tenfold.core import atomic
+
 Entry = dict[str, Any]
 
 
@@ -22,13 +24,19 @@ class Spool:
         self._descriptor = descriptor
         self._read_to = 0
 
+    @property
+    def confirmed(self) -> int:
+        """Bytes of the journal that are with MLflow."""
+        return self._read_to
+
     def append(self, entry: Entry) -> None:
         """Write one entry; on return it survives a kill and a power loss."""
         line = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
         end = os.lseek(self._descriptor, 0, os.SEEK_END)
         if end and os.pread(self._descriptor, 1, end - 1) != b"\n":
             line = b"\n" + line  # the writer before us was cut off in the middle of a line
-        os.write(self._descriptor, line)
+        while line:
+            line = line[os.write(self._descriptor, line) :]  # a disk that fills up takes a part, then raises
         os.fsync(self._descriptor)
 
     def read(self) -> list[tuple[Entry, int]]:
@@ -42,7 +50,7 @@ class Spool:
                 break
             try:
                 found.append((json.loads(line), position))
-            except json.JSONDecodeError:
+            except ValueError:
                 continue
         return found
 
@@ -61,12 +69,13 @@ class Spool:
 
 def open_for(folder: Path, name: str) -> Spool:
     """The journal `name`: the one a killed session left, a new one, or a second one while the first is in use."""
-    folder.mkdir(parents=True, exist_ok=True)
+    atomic.make_folder(folder)
     number = 0
     while True:
         path = folder / (f"{name}.jsonl" if number == 0 else f"{name}.{number}.jsonl")
         spool = _lock(path, os.O_CREAT)
         if spool is not None:
+            atomic.sync(folder)  # the journal's name, too, survives a power loss
             return spool
         number += 1
 

@@ -1,8 +1,9 @@
 """MLflow runs that an outage cannot hurt: everything is journalled on the disk, a thread sends it on.
 
-Training never waits for MLflow and never fails with it. What could not be sent stays in `<home>/spool` and
-goes out with the next session or `replay()`; nothing arrives twice, because an entry keeps its timestamp and a
-step that MLflow has is not sent again.
+Training never waits for MLflow and never fails with it; its end waits only while MLflow takes entries. What could
+not be sent stays in `<home>/spool` and goes out with the next session or `replay()`. Nothing arrives twice, also when
+an answer was lost: runs are looked for before they are made, an entry keeps its timestamp, and a step that MLflow has
+is not sent again.
 """
 
 import logging
@@ -14,8 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from tenfold.core import disk
 from tenfold.core.errors import Stopped
-from tenfold.ops import mlflow_store, spool
+from tenfold.ops import logged, mlflow_store, spool
 from tenfold.ops.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,8 +26,14 @@ if TYPE_CHECKING:
 _log = logging.getLogger("tenfold.tracking")
 _EVERY_S = 3.0
 _AFTER_OUTAGE_S = 30.0
-_PATIENCE_S = 10.0
+# how long the end of a session waits while MLflow takes nothing: usually, when it was stopped, when MLflow was away just before
+_STALL_S = 5.0
+_HURRY_S = 2.0
+_AWAY_S = 0.3
 _LAST_PATIENCE_S = 120.0
+_STOP_PATIENCE_S = 5.0  # of the ten seconds that a stop has in all
+# servers that did not answer this process when it last asked: its next session does not find out by waiting again
+_away: set[str] = set()
 
 Say = Callable[[str], None]
 
@@ -64,7 +72,9 @@ class Tracking:
         sent = 0
         for journal in spool.left_behind(self.settings.spool):
             try:
-                sent += mlflow_store.Sender(self.settings, journal, self.say).drain()
+                sender = mlflow_store.Sender(self.settings, journal, self.say)
+                sent += sender.drain()
+                sender.end_abandoned()
             except Exception as error:
                 self.say(f"{_outage(self.settings, error)} {journal.path} waits.")
                 break
@@ -110,22 +120,20 @@ class Run:
     """One MLflow run in the making. Every method returns at once, and none raises because of MLflow."""
 
     def __init__(self, tracking: Tracking, journal: spool.Spool, header: spool.Entry, first_seeds: Mapping[str, int]) -> None:
-        import mlflow  # noqa: F401  # in this thread: the sender must not import while a training imports
-
+        mlflow_store.preload(tracking.settings)
         self._tracking = tracking
         self._first_seeds = first_seeds
         self._spool = journal
         self._sender = mlflow_store.Sender(tracking.settings, journal, tracking.say)
-        self._wake, self._stop, self._tried = threading.Event(), threading.Event(), threading.Event()
+        self._wake, self._stop = threading.Event(), threading.Event()
         self._write_lock = threading.Lock()
         self._down = False
         self._open_networks: set[str] = set()
         self._key = str(header["key"])
-        self._partition = str(header["partition"])
+        self._paper, self._partition = str(header["paper"]), str(header["partition"])
         self._write(header)
         self._thread = threading.Thread(target=self._work, name=f"tracking {self._key}", daemon=True)
         self._thread.start()
-        self._tried.wait(_PATIENCE_S)
 
     @property
     def run_id(self) -> str | None:
@@ -173,6 +181,11 @@ class Run:
         """A folder with all that is in it."""
         self.artifact(path, folder)
 
+    def note(self, asset: str, key: str) -> None:
+        """The stored output `key` of the asset is told in full: a later cache hit links to this run and does not tell it again."""
+        logged.note(self._tracking.settings, self._paper, asset, key, None, None)
+        self._write({"op": "note", "paper": self._paper, "asset": asset, "key": key})
+
     def finish(self, status: str = "FINISHED") -> None:
         """Close the run with MLflow's word for how it ended: FINISHED, FAILED or KILLED."""
         if self._stop.is_set():
@@ -182,9 +195,27 @@ class Run:
         self._write({"op": "end", "network": "", "status": status})
         self._stop.set()
         self._wake.set()
-        self._thread.join(_LAST_PATIENCE_S)
-        if self._thread.is_alive():
-            self._tracking.say(f"MLflow at {self._tracking.settings.mlflow_url} is slow; {self._spool.path} is left for the next session.")
+        patience = (_STALL_S, _LAST_PATIENCE_S) if status == "FINISHED" else (_HURRY_S, _STOP_PATIENCE_S)
+        if not self._sent(*patience):
+            where = mlflow_store.shown(self._tracking.settings.mlflow_tracking_uri)
+            self._tracking.say(
+                f"MLflow at {where} is slow; what is left of {self._spool.path} goes out with the next run or `tenfold doctor`."
+            )
+
+    def _sent(self, stall_s: float, most_s: float) -> bool:
+        """Wait for the sending thread as long as entries go out, `most_s` at most; whether it is done."""
+        uri = self._tracking.settings.mlflow_tracking_uri
+        began = moved = time.monotonic()
+        progress = self._sender.progress
+        while self._thread.is_alive():
+            self._thread.join(0.02)
+            now = time.monotonic()
+            if self._sender.progress != progress:
+                progress, moved = self._sender.progress, now
+            if now - moved > (_AWAY_S if uri in _away else stall_s) or now - began > most_s:
+                _away.add(uri)
+                return False
+        return True
 
     def __enter__(self) -> Self:
         return self
@@ -204,7 +235,6 @@ class Run:
         while True:
             stopping = self._stop.is_set()
             self._attempt()
-            self._tried.set()
             if stopping:
                 break
             self._wake.wait(_AFTER_OUTAGE_S if self._down else _EVERY_S)
@@ -221,10 +251,12 @@ class Run:
             if not self._down:
                 self._tracking.say(_outage(self._tracking.settings, error))
             self._down = True
+            _away.add(self._tracking.settings.mlflow_tracking_uri)
         else:
             if self._down:
                 self._tracking.say(f"MLflow answers again; {self._partition} {self._key[:8]} is up to date.")
             self._down = False
+            _away.discard(self._tracking.settings.mlflow_tracking_uri)
 
 
 class RunJournal:
@@ -270,6 +302,8 @@ def _numbers(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _outage(settings: Settings, error: Exception) -> str:
-    cause = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+    problem = disk.unwritable(error, settings.home)
+    if problem is not None:
+        return f"MLflow: {problem} Nothing is lost, work goes on."
     where = mlflow_store.shown(settings.mlflow_tracking_uri)
-    return f"MLflow at {where} does not take entries now ({cause}). Nothing is lost, work goes on."
+    return f"MLflow at {where} does not take entries now ({mlflow_store.cause(settings, error)}). Nothing is lost, work goes on."
