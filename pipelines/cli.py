@@ -2,8 +2,10 @@
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 COMMANDS = {
     "run": "materialize a paper's assets (bare: the demo of every paper, then the scoreboard)",
@@ -21,6 +23,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, then import the one command that was asked for."""
+    from tenfold.core.disk import unwritable
     from tenfold.core.errors import TenfoldError
 
     words = list(sys.argv[1:] if argv is None else argv)
@@ -37,6 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TenfoldError as error:
         print(f"tenfold {args.command}: {error}", file=sys.stderr)
         return error.exit_code
+    except Exception as error:
+        problem = unwritable(error, Path(os.environ.get("TENFOLD_HOME") or Path.cwd()))
+        if problem is None:
+            raise
+        print(f"tenfold {args.command}: {problem}", file=sys.stderr)
+        return problem.exit_code
     except KeyboardInterrupt:
         print(f"tenfold {args.command}: stopped; the same command goes on from here.", file=sys.stderr)
         return 75

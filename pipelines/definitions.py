@@ -6,7 +6,7 @@ import dagster as dg
 
 from assets.scoreboard import scoreboard_of
 from assets.shared import Home
-from pipelines import jobs, papers, schedules, sensors
+from pipelines import jobs, papers, schedules, sensors, waiting
 
 
 @dg.definitions
@@ -14,6 +14,7 @@ def defs() -> dg.Definitions:
     """Everything `dagster` shows."""
     # Dagster's own objects live for ever: collections while ours are built need not walk them again (0.4 CPU s a load).
     gc.freeze()
+    waiting.install()
     modules = papers.modules()
     assets = [asset for module in modules.values() for asset in module.ASSETS]
     paper_jobs = {name: jobs.paper_job(name, module) for name, module in modules.items()}

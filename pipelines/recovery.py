@@ -20,28 +20,45 @@ def owner_tags() -> dict[str, str]:
 
 
 def end_dead_runs(settings: Settings) -> list[str]:
-    """End every unfinished run whose process is gone; a line each. Runs of other machines are left alone."""
+    """End every unfinished run of the home whose process is gone; a line each. Runs of other machines are left alone."""
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
+    import dagster as dg
+
+    with dg.DagsterInstance.get() as instance:
+        return end_dead(instance)
+
+
+def end_dead(instance: Any) -> list[str]:
+    """The same for an instance at hand."""
     import dagster as dg
 
     lines = []
     unfinished = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING]
-    with dg.DagsterInstance.get() as instance:
-        for record in instance.get_run_records(filters=dg.RunsFilter(statuses=unfinished)):
-            run = record.dagster_run
-            started = record.start_time or record.create_timestamp.timestamp()
-            pid = process_of(instance, run.run_id)
-            young = pid is None and time.time() - started < PATIENCE_S
-            if young or not is_ours(run.tags) or (pid is not None and alive(pid, started)):
-                continue
-            instance.report_run_failed(
-                run,
-                message="The process of this run is gone (the machine was switched off, or it was killed). Run it again: finished work is found.",
-            )
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-            name = " ".join(word for word in (run.job_name, run.tags.get("dagster/partition", "")) if word)
-            lines.append(f"ended run {run.run_id} of {name}: its process is gone; its slots are free again")
+    for record in instance.get_run_records(filters=dg.RunsFilter(statuses=unfinished)):
+        run = record.dagster_run
+        # the process may have finished the run between the question and the look
+        if not is_gone(instance, record) or instance.get_run_by_id(run.run_id).is_finished:
+            continue
+        instance.report_run_failed(
+            run,
+            message="The process of this run is gone (the machine was switched off, or it was killed). Run it again: finished work is found.",
+        )
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        name = " ".join(word for word in (run.job_name, run.tags.get("dagster/partition", "")) if word)
+        lines.append(f"ended run {run.run_id} of {name}: its process is gone; its slots are free again")
     return lines
+
+
+def is_gone(instance: Any, record: Any) -> bool:
+    """Whether an unfinished run of this machine has no process, and is not about to get one."""
+    run = record.dagster_run
+    if not is_ours(run.tags):
+        return False
+    started = record.start_time or record.create_timestamp.timestamp()
+    pid = process_of(instance, run.run_id)
+    if pid is None:
+        return bool(time.time() - started >= PATIENCE_S)
+    return not alive(pid, started)
 
 
 def is_ours(tags: Any) -> bool:
@@ -65,9 +82,11 @@ def alive(pid: int, started: float) -> bool:
 
 def process_of(instance: Any, run_id: str) -> int | None:
     """The process id that Dagster's last engine event names, if any."""
+    import dagster as dg
+
     pid = None
-    for record in instance.all_logs(run_id):
-        event = record.dagster_event
-        if event is not None and event.is_engine_event and "pid" in event.engine_event_data.metadata:
-            pid = int(event.engine_event_data.metadata["pid"].value)
+    for record in instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
+        metadata = record.dagster_event.engine_event_data.metadata
+        if "pid" in metadata:
+            pid = int(metadata["pid"].value)
     return pid

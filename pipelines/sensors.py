@@ -5,7 +5,7 @@ import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 import dagster as dg
 
@@ -26,23 +26,52 @@ def dvc_versions(modules: dict[str, ModuleType], jobs: list[Any]) -> dg.SensorDe
     def sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         settings = load()
         store = Store(settings.home)
+        seen = Seen.read(context.cursor)
         asked = 0
         for paper, module in modules.items():
             for partition in module.PARTS.get_partition_keys():
-                locked = dvc.locked(f"{paper}@{split_partition(partition)[0]}", settings.root)
-                used = version_in_use(store, paper, partition)
-                if locked and used and used != locked:
+                stage = f"{paper}@{split_partition(partition)[0]}"
+                locked = dvc.locked(stage, settings.root)
+                if locked is None:
+                    continue
+                times = seen.times(stage, locked)
+                if (version_in_use(store, paper, partition) or locked) != locked:
                     asked += 1
                     yield dg.RunRequest(
-                        run_key=f"{locked}-{partition}",
+                        run_key=f"{locked}-{partition}-{times}",
                         job_name=paper,
                         partition_key=partition,
                         tags={"tenfold/trigger": "dvc", "dvc.md5": locked},
                     )
+        context.update_cursor(seen.text())
         if not asked:
             yield dg.SkipReason("every dataset in use has the version of dvc.lock")
 
     return sensor
+
+
+class Seen:
+    """Which version each stage had at the last tick, and how many it had before: the same version again, later, is asked for again.
+
+    Kept in the sensor's cursor, which Dagster stores after the tick: one that was cut off asks with the same keys once more.
+    """
+
+    def __init__(self, stages: dict[str, tuple[str, int]]) -> None:
+        self._stages = stages
+
+    @classmethod
+    def read(cls, cursor: str | None) -> Self:
+        return cls({stage: (str(md5), int(times)) for stage, (md5, times) in json.loads(cursor or "{}").items()})
+
+    def times(self, stage: str, md5: str) -> int:
+        """How many versions the stage has had up to this one."""
+        before, times = self._stages.get(stage, ("", 0))
+        if before != md5:
+            self._stages[stage] = md5, times + 1
+        return self._stages[stage][1]
+
+    def text(self) -> str:
+        return json.dumps(self._stages, sort_keys=True)
 
 
 def version_in_use(store: Store, paper: str, partition: str) -> str | None:

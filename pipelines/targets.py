@@ -1,6 +1,5 @@
 """Names on the command line: `PAPER`, `PAPER.PARTITION`, `PAPER.PARTITION@ALIAS`."""
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ def paper_named(word: str) -> str:
     """A paper's name; a hyphen reads as an underscore."""
     name = word.replace("-", "_")
     if name not in PAPERS:
-        raise UsageError(f"there is no paper `{word}`{nearest(name, PAPERS)}. Papers: {', '.join(PAPERS)}.")
+        raise UsageError(f"there is no paper `{word}`{params.did_you_mean(name, PAPERS)}")
     return name
 
 
@@ -49,9 +48,7 @@ def targets(word: str | None, root: Path) -> list[Target]:
     if dataset in sets and (not unit or unit in sets[dataset].units):
         source = sets[dataset].source
         raise UsageError(f"`{paper}.{wanted}` has no data yet: {source} does not exist. Put the folder there, or link it, and run again.")
-    raise UsageError(
-        f"{paper} has no partition `{wanted}`{nearest(wanted, known)}. Partitions: {', '.join(known)}. Add a block to params.yaml for your own data."
-    )
+    raise UsageError(f"{paper} has no partition `{wanted}` (your own data need a block in params.yaml){params.did_you_mean(wanted, known)}")
 
 
 def one(word: str, root: Path) -> Target:
@@ -80,7 +77,7 @@ def check_words(target: Target, root: Path, steps: Iterable[Any], overrides: Map
     by_name = {step.name: step for step in steps}
     for asset in [*overrides, *([to] if to else [])]:
         if asset not in by_name:
-            raise UsageError(f"{target.paper} has no asset `{asset}`{nearest(asset, list(by_name))}. Assets: {', '.join(by_name)}.")
+            raise UsageError(f"{target.paper} has no asset `{asset}`{params.did_you_mean(asset, by_name)}")
     tree = params.load(root)
     recipe = params.datasets(tree, target.paper)[params.split_partition(target.partition)[0]].recipe
     for asset, values in overrides.items():
@@ -90,9 +87,3 @@ def check_words(target: Target, root: Path, steps: Iterable[Any], overrides: Map
             raise UsageError(f"--set {asset}.{next(iter(values))} has no effect with --to {to}: {asset} comes after it.")
         block = params.block(tree, target.paper, recipe, asset)
         params.resolve(by_name[asset].block, block, values, f"{target.paper}.recipes.{recipe}.{asset}")
-
-
-def nearest(word: str, known: list[str]) -> str:
-    """` (did you mean ...?)`, or nothing."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f" (did you mean `{close[0]}`?)" if close else ""

@@ -6,9 +6,20 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The root, what the command said, what it asked of the network, how many processes were watched."""
+
+    root: Path
+    done: subprocess.CompletedProcess[str]
+    network: str
+    watched: int
 
 
 def lay_out(root: Path) -> Path:
@@ -53,10 +64,10 @@ def tenfold(root: Path, *words: str, **more: str) -> subprocess.CompletedProcess
     )
 
 
-def start(root: Path, *words: str) -> subprocess.Popen[str]:
+def start(root: Path, *words: str, **more: str) -> subprocess.Popen[str]:
     """The real command, its progress readable line by line from `stderr`."""
-    command = [sys.executable, "-m", "pipelines.cli", *words]
-    return subprocess.Popen(command, cwd=root, env=environment(root), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1)
+    command, pipe = [sys.executable, "-m", "pipelines.cli", *words], subprocess.PIPE
+    return subprocess.Popen(command, cwd=root, env=environment(root, **more), stdout=pipe, stderr=pipe, text=True, bufsize=1)
 
 
 def read_until(process: subprocess.Popen[str], words: str) -> str:

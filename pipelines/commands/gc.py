@@ -9,8 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from pipelines.papers import PAPERS
 from pipelines.summary import columns
-from tenfold.core.errors import Corrupt
-from tenfold.core.store import MANIFEST, Manifest, Store
+from tenfold.core.store import Store
 from tenfold.ops import registry
 from tenfold.ops.settings import Settings, load
 
@@ -72,23 +71,15 @@ def main(args: argparse.Namespace) -> int:
 
 def in_use(settings: Settings, store: Store) -> set[Output]:
     """Keys that are current or a champion's, and everything upstream of them."""
-    waiting: list[Output] = [(paper, asset, pointer.key) for paper, _, asset, pointer in store.pointers()]
+    roots: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for paper, _, asset, pointer in store.pointers():
+        roots[paper].append((asset, pointer.key))
     for paper in PAPERS:
         for name in registry.champions(settings, paper):
             if champion := registry.peek(settings, name):
-                waiting.append((paper, "model", champion[1]))
-    used: set[Output] = set()
-    while waiting:
-        item = waiting.pop()
-        if item in used:
-            continue
-        used.add(item)
-        try:
-            upstream = Manifest.read(store.folder(*item) / MANIFEST).upstream
-        except (FileNotFoundError, Corrupt):
-            continue  # the next run makes it again; what it was made from is unknown
-        waiting += [(item[0], name, pointer["key"]) for name, pointer in upstream.items()]
-    return used
+                roots[paper].append(("model", champion[1]))
+    # where a manifest is damaged, what it was made from is unknown: the next run makes both again
+    return {(paper, asset, key) for paper, outputs in roots.items() for asset, key in store.lineage(paper, *outputs)}
 
 
 def delete_runs(settings: Settings, days: int) -> int:

@@ -16,7 +16,7 @@ from pipelines.papers import modules
 from pipelines.targets import Target, one
 from tenfold.core import code, params
 from tenfold.core.errors import TenfoldError, UsageError
-from tenfold.core.store import MANIFEST, Manifest, Store
+from tenfold.core.store import Manifest, Store
 from tenfold.ops import dvc, provenance, registry
 from tenfold.ops.settings import Settings, load
 
@@ -66,17 +66,13 @@ def lineage_of(settings: Settings, target: Target, alias: str) -> Lineage:
     version, key = found
     store = Store(settings.home)
     manifests: dict[str, Manifest] = {}
-    waiting = [("model", key)]
-    while waiting:
-        asset, asset_key = waiting.pop()
-        path = store.folder(target.paper, asset, asset_key) / MANIFEST
-        if not path.exists():
+    for (asset, asset_key), manifest in store.lineage(target.paper, ("model", key)).items():
+        if manifest is None:
             raise TenfoldError(
                 f"{target} version {version} was made from {asset} {asset_key}, which is no longer in {settings.home / 'store'} (`tenfold gc`?)."
             )
-        manifests[asset] = Manifest.read(path)
-        waiting += [(name, upstream["key"]) for name, upstream in manifests[asset].upstream.items() if name not in manifests]
-    return Lineage(target, str(version), dict(reversed(manifests.items())))
+        manifests[asset] = manifest
+    return Lineage(target, str(version), manifests)
 
 
 def differences(settings: Settings, lineage: Lineage) -> list[str]:

@@ -57,9 +57,8 @@ def main(args: argparse.Namespace) -> int:
     started = time.perf_counter()
     stop_on_sigterm()
     home.ensure(settings)
-    outcomes = execute(settings, wanted, overrides, args.to)
+    outcomes, board = execute(settings, wanted, overrides, args.to)
     failed = [outcome for outcome in outcomes if outcome.error]
-    board = scoreboard(settings) if not failed and not args.to else ""
     from pipelines.summary import summary
 
     print(summary(settings, outcomes, time.perf_counter() - started), flush=True)
@@ -100,31 +99,37 @@ def parse_overrides(words: Sequence[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def execute(settings: Settings, wanted: Sequence[Target], overrides: dict[str, dict[str, Any]], to: str | None) -> list[Outcome]:
-    """Each partition as one Dagster run in this process; the first failure or stop does not hide what came before."""
+def execute(
+    settings: Settings, wanted: Sequence[Target], overrides: dict[str, dict[str, Any]], to: str | None
+) -> tuple[list[Outcome], str]:
+    """Each partition as one Dagster run in this process; the first failure or stop does not hide what came before.
+
+    Then, if all went well and to their end, the scoreboard. Returns the outcomes, and why the scoreboard failed, empty if it did not.
+    """
     import dagster as dg
 
     from assets import shared
     from pipelines.definitions import defs
-    from pipelines.recovery import end_dead_runs
+    from pipelines.recovery import end_dead
     from tenfold.core.progress import TerminalSink
 
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
     os.environ["TENFOLD_ROOT"], os.environ["TENFOLD_HOME"] = str(settings.root), str(settings.home)
-    # a run that was killed holds its pools: ours would wait for ever
-    for line in end_dead_runs(settings):
-        print(line, file=sys.stderr)
     definitions = defs()
     shared.progress_sinks[:] = [TerminalSink(sys.stderr)]
     outcomes: list[Outcome] = []
     with dg.DagsterInstance.get() as instance:
+        # a run that was killed holds its pools: ours would wait for ever
+        for line in end_dead(instance):
+            print(line, file=sys.stderr)
         for target in wanted:
             outcome = run_one(definitions, instance, target, overrides, to)
             stop_on_sigterm()  # Dagster leaves its own handler behind
             outcomes.append(outcome)
             if outcome.stopped:
                 break
-    return outcomes
+        failed = any(outcome.error for outcome in outcomes)
+        return outcomes, "" if failed or to else scoreboard(definitions, instance)
 
 
 def run_one(definitions: Any, instance: Any, target: Target, overrides: dict[str, dict[str, Any]], to: str | None) -> Outcome:
@@ -163,6 +168,8 @@ def run_one(definitions: Any, instance: Any, target: Target, overrides: dict[str
 
 def explain_failure(result: Any, target: Target) -> tuple[str, bool]:
     """The failed step in the user's words, and whether it was only stopped; a traceback only for what we did not foresee."""
+    from dagster._core.events import RunFailureReason
+
     contracts = [
         event.event_specific_data
         for event in result.all_events
@@ -182,6 +189,9 @@ def explain_failure(result: Any, target: Target) -> tuple[str, bool]:
             if data.error is not None and data.error.cls_name == "DagsterExecutionInterruptedError":
                 return f"{asset}: stopped. Finished work is kept; the same command goes on from here.", True
             return f"{asset}: {data.error.to_string() if data.error else 'failed'}", False
+    for event in result.all_events:
+        if event.is_run_failure and event.job_failure_data.failure_reason == RunFailureReason.UNEXPECTED_TERMINATION:
+            return "stopped between two assets. Finished work is kept; the same command goes on from here.", True
     return "the run failed; see its log in the Dagster UI.", False
 
 
@@ -203,25 +213,17 @@ def cure(target: Target) -> str:
     )
 
 
-def scoreboard(settings: Settings) -> str:
+def scoreboard(definitions: Any, instance: Any) -> str:
     """Gather all papers and partitions; why it failed, empty if it did not."""
-    import dagster as dg
-
-    from pipelines.definitions import defs
     from pipelines.jobs import SCOREBOARD
     from pipelines.recovery import owner_tags
 
-    with dg.DagsterInstance.get() as instance:
-        result = (
-            defs()
-            .resolve_job_def(SCOREBOARD)
-            .execute_in_process(
-                instance=instance,
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-                raise_on_error=False,
-                tags={"tenfold/trigger": "cli", **owner_tags()},
-            )
-        )
+    result = definitions.resolve_job_def(SCOREBOARD).execute_in_process(
+        instance=instance,
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        raise_on_error=False,
+        tags={"tenfold/trigger": "cli", **owner_tags()},
+    )
     return "" if result.success else explain_failure(result, Target("scoreboard", "all"))[0]
 
 

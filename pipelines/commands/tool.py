@@ -6,8 +6,9 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from pipelines.papers import PAPERS
-from pipelines.targets import nearest, paper_named
+from pipelines.targets import paper_named
 from tenfold.core.errors import UsageError
+from tenfold.core.params import did_you_mean
 
 
 def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
@@ -29,5 +30,5 @@ def main(args: argparse.Namespace) -> int:
         )
         return 0
     if args.name not in tools:
-        raise UsageError(f"{paper} has no tool `{args.name}`{nearest(args.name, list(tools))}. Tools: {', '.join(tools) or 'none'}.")
+        raise UsageError(f"{paper} has no tool `{args.name}`{did_you_mean(args.name, tools)}")
     return int(tools[args.name](args.rest))

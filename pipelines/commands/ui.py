@@ -1,30 +1,24 @@
 """`tenfold ui`: Dagster and MLflow on 127.0.0.1 until Ctrl-C."""
 
 import argparse
-import json
-import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 import urllib.error
-import urllib.request
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from filelock import FileLock, Timeout
 
+from pipelines.keeper import Keeper, direct
+from pipelines.leash import GRACE_S, Leash
 from tenfold.core import atomic
 from tenfold.core.errors import TenfoldError, UsageError
 from tenfold.ops import home
 from tenfold.ops.settings import Settings, load
-
-# the servers are local: a proxy of the environment must not be asked for them
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-Servers = dict[str, subprocess.Popen[bytes]]
 
 
 def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
@@ -44,26 +38,34 @@ def port_number(text: str) -> int:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Start both servers, wait until both answer, print both addresses, stop both on Ctrl-C, SIGTERM or a closed terminal."""
+    """Start both servers, print both addresses, keep both running; stop both on Ctrl-C, SIGTERM or a closed terminal."""
     began = time.monotonic()
     settings = load()
     ports = {"dagster": args.port or settings.port, "mlflow": args.mlflow_port or settings.mlflow_port}
     addresses = {name: f"http://{args.host}:{port}" for name, port in ports.items()}
     home.ensure(settings)
-    servers: Servers = {}
+    commands = {
+        "MLflow": mlflow_command(settings, args.host, ports["mlflow"]),
+        "Dagster": dagster_command(settings, args.host, ports["dagster"]),
+    }
     with alone(settings), interruptible():
+        await_servers(settings)
         refuse_taken(args.host, ports["dagster"], ports["mlflow"])
+        leash = Leash(servers_lock(settings))
+        servers = Keeper(settings, leash, commands, addresses["dagster"])
         try:
             print("starting Dagster and MLflow ...", flush=True)
             atomic.write_json(settings.home / "ui.json", addresses)
             home.ensure_mlflow(settings)
-            servers["MLflow"] = start(mlflow_command(settings, args.host, ports["mlflow"]), settings, "mlflow.log")
-            servers["Dagster"] = start(dagster_command(settings, args.host, ports["dagster"]), settings, "dagster.log")
+            servers.start("MLflow")
+            servers.start("Dagster")
             end_dead_runs(settings)
-            health = {"MLflow": f"{addresses['mlflow']}/health", "Dagster": f"{addresses['dagster']}/server_info"}
-            wait(health, servers, args.timeout, settings)
-            for problem in load_errors(addresses["dagster"]):
-                print(f"The code location does not load; correct it, then press Reload definitions:\n{problem}\n", flush=True)
+            wait({"MLflow": f"{addresses['mlflow']}/health", "Dagster": f"{addresses['dagster']}/server_info"}, servers, args.timeout)
+            for problem in servers.problems().values():
+                print(
+                    f"The code location does not load; correct it, then press Reload definitions:\n{problem['message'].strip()}\n",
+                    flush=True,
+                )
             print(
                 f"Dagster  {addresses['dagster']}/asset-groups\nMLflow   {addresses['mlflow']}/#/experiments\n\n"
                 f"Both answer after {time.monotonic() - began:.0f} s. After an edit of params.yaml or of the code: Deployment > tenfold > "
@@ -71,13 +73,14 @@ def main(args: argparse.Namespace) -> int:
                 flush=True,
             )
             while True:
-                check_alive(servers, settings, "ended by itself")
+                servers.keep()
                 time.sleep(0.5)
         except KeyboardInterrupt:
             print("\nstopping ...", flush=True)
             return 0
         finally:
-            stop(servers.values())
+            servers.stop()
+            leash.release()
             (settings.home / "ui.json").unlink(missing_ok=True)
 
 
@@ -89,6 +92,25 @@ def alone(settings: Settings) -> Iterator[None]:
             yield
     except Timeout:
         raise UsageError(f"another `tenfold ui` runs on {settings.home}{where(settings)}. Use that one, or stop it first.") from None
+
+
+def servers_lock(settings: Settings) -> Path:
+    """Held while servers run, or are being ended after their `tenfold ui` was killed."""
+    return settings.locks / "servers.lock"
+
+
+def await_servers(settings: Settings) -> None:
+    """Until the servers of a `tenfold ui` that was killed have ended."""
+    lock = FileLock(servers_lock(settings))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print("the last `tenfold ui` was killed: its servers are being ended ...", flush=True)
+        try:
+            lock.acquire(timeout=GRACE_S + 10)
+        except Timeout:
+            raise TenfoldError(f"the servers of the last `tenfold ui` on {settings.home} do not end. See `ps`.") from None
+    lock.release()
 
 
 def where(settings: Settings) -> str:
@@ -155,26 +177,17 @@ def mlflow_command(settings: Settings, host: str, port: int) -> list[str]:
     ]  # fmt: skip
 
 
-def start(command: Sequence[str], settings: Settings, log: str) -> subprocess.Popen[bytes]:
-    """A server in a process group of its own, so that Ctrl-C reaches us alone and stopping reaches all of it."""
-    environment = {**os.environ, **settings.exports()}
-    with (settings.home / "logs" / log).open("wb") as stream:
-        return subprocess.Popen(
-            command, cwd=settings.root, env=environment, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
-        )  # fmt: skip
-
-
-def wait(urls: Mapping[str, str], servers: Servers, timeout: float, settings: Settings) -> None:
+def wait(urls: Mapping[str, str], servers: Keeper, timeout: float) -> None:
     """Until every address answers."""
     deadline = time.monotonic() + timeout
     waiting = dict(urls)
     while waiting:
-        check_alive(servers, settings, "did not start")
+        servers.check_alive("did not start")
         waiting = {name: url for name, url in waiting.items() if not answers(url)}
         if waiting and time.monotonic() > deadline:
             raise TenfoldError(
                 f"{' and '.join(waiting)} did not answer within {timeout:.0f} s. On a slow machine use --timeout. "
-                f"{last_words(next(iter(waiting)), settings)}"
+                f"{servers.last_words(next(iter(waiting)))}"
             )
         time.sleep(0.2)
 
@@ -182,58 +195,7 @@ def wait(urls: Mapping[str, str], servers: Servers, timeout: float, settings: Se
 def answers(url: str) -> bool:
     """Whether a server is ready there."""
     try:
-        with _DIRECT.open(url, timeout=5):
+        with direct.open(url, timeout=5):
             return True
     except (urllib.error.URLError, OSError):
         return False
-
-
-def load_errors(dagster: str) -> list[str]:
-    """What keeps a code location from loading: the server answers all the same, and shows no assets."""
-    error = "... on PythonError{message errorChain{error{message}}}"
-    query = f"{{workspaceOrError{{... on Workspace{{locationEntries{{locationOrLoadError{{{error}}}}}}} {error}}}}}"
-    request = urllib.request.Request(f"{dagster}/graphql", json.dumps({"query": query}).encode(), {"Content-Type": "application/json"})
-    with _DIRECT.open(request, timeout=60) as answer:
-        found = json.load(answer)["data"]["workspaceOrError"]
-    places = [found, *(entry["locationOrLoadError"] or {} for entry in found.get("locationEntries", []))]
-    # the last of the chain is our own message, what is around it is Dagster's
-    return [
-        [place["message"], *(link["error"]["message"] for link in place["errorChain"])][-1].strip()
-        for place in places
-        if "message" in place
-    ]
-
-
-def check_alive(servers: Servers, settings: Settings, what: str) -> None:
-    """Raises TenfoldError with the end of the log of a server that is gone."""
-    for name, server in servers.items():
-        if server.poll() is not None:
-            raise TenfoldError(f"{name} {what}. {last_words(name, settings)}")
-
-
-def last_words(name: str, settings: Settings, lines: int = 15) -> str:
-    """The end of a server's log."""
-    path = settings.home / "logs" / f"{name.lower()}.log"
-    return "\n".join([f"The end of {path}:", *path.read_text(errors="replace").splitlines()[-lines:]])
-
-
-def stop(servers: Iterable[subprocess.Popen[bytes]], patience: float = 30) -> None:
-    """SIGTERM to each group, SIGKILL to what is left of it, also where the leader is already gone."""
-    groups = [server for server in servers if signalled(server, signal.SIGTERM)]
-    deadline = time.monotonic() + patience
-    while groups and time.monotonic() < deadline:
-        time.sleep(0.1)
-        groups = [server for server in groups if signalled(server, 0)]
-    for server in groups:
-        signalled(server, signal.SIGKILL)
-        server.wait()
-
-
-def signalled(server: subprocess.Popen[bytes], number: int) -> bool:
-    """Send a signal to the server's whole group (0: only look); False if nobody is left in it."""
-    server.poll()  # a leader that ended but was not waited for would still count
-    try:
-        os.killpg(server.pid, number)
-    except ProcessLookupError:
-        return False
-    return True

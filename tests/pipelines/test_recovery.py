@@ -9,8 +9,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster._core.events import EngineEventData
+from dagster._core.launcher import WorkerStatus
 
-from pipelines import recovery
+from pipelines import cli, launcher, recovery
+from pipelines.launcher import Launcher
 from tenfold.ops import home
 from tenfold.ops.settings import Settings
 
@@ -61,6 +63,36 @@ def test_only_dead_runs_of_this_machine_are_ended(settings: Settings, monkeypatc
         assert all(instance.get_run_by_id(run).status == dg.DagsterRunStatus.STARTED for run in kept)
         monkeypatch.setattr(recovery, "PATIENCE_S", 0)
         assert len(recovery.end_dead_runs(settings)) == 1, "one that never got a process"
+
+
+def test_doctor_ends_them_and_says_so(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    with dg.DagsterInstance.get() as instance:
+        run = started(instance, gone(), {})
+        assert instance.event_log_storage.claim_concurrency_slot("gpu", run, "step").is_claimed
+        assert cli.main(["doctor"]) == 0
+        assert f"dead runs          ended run {run} of made_up" in capsys.readouterr().out
+        assert instance.get_run_by_id(run).status == dg.DagsterRunStatus.FAILURE
+        assert instance.event_log_storage.get_concurrency_info("gpu").claimed_slots == []
+
+
+def test_run_monitoring_asks_for_the_process(settings: Settings) -> None:
+    with dg.DagsterInstance.get() as instance:
+        ours = instance.run_launcher
+        assert isinstance(ours, Launcher) and ours.supports_check_run_worker_health
+        dead, alive = (instance.get_run_by_id(started(instance, pid, recovery.owner_tags())) for pid in (gone(), os.getpid()))
+        assert instance.event_log_storage.claim_concurrency_slot("gpu", dead.run_id, "step").is_claimed
+        assert ours.check_run_worker_health(dead).status == WorkerStatus.FAILED
+        assert instance.event_log_storage.get_concurrency_info("gpu").claimed_slots == []
+        assert ours.check_run_worker_health(alive).status == WorkerStatus.RUNNING
+
+
+def test_a_run_whose_code_server_is_gone_ends_when_there_is_one_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    nobody = {recovery.GRPC_TAG: '{"host": "localhost", "socket": "/tmp/tenfold-nobody"}'}
+    with dg.DagsterInstance.get() as instance:
+        run = instance.get_run_by_id(started(instance, gone(), nobody))
+        assert instance.run_launcher.check_run_worker_health(run).status == WorkerStatus.RUNNING
+        monkeypatch.setattr(launcher, "PATIENCE_S", 0)
+        assert instance.run_launcher.check_run_worker_health(run).status == WorkerStatus.FAILED, "but not for ever"
 
 
 def test_a_number_that_was_given_to_another_process_does_not_count() -> None:

@@ -54,9 +54,9 @@ def lock(root: Path, md5: str) -> None:
     (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
 
 
-def tick(definitions: dg.Definitions) -> Any:
+def tick(definitions: dg.Definitions, cursor: str | None = None) -> Any:
     with dg.DagsterInstance.ephemeral() as instance:
-        context = dg.build_sensor_context(instance=instance, repository_def=definitions.get_repository_def())
+        context = dg.build_sensor_context(instance=instance, repository_def=definitions.get_repository_def(), cursor=cursor)
         return definitions.resolve_sensor_def("dvc_versions").evaluate_tick(context)
 
 
@@ -71,10 +71,27 @@ def test_new_data_run_the_partitions_that_use_them(tiny: Path, definitions: dg.D
     lock(tiny, new)
     asked = tick(definitions).run_requests or []
     assert [(request.job_name, request.partition_key, request.run_key) for request in asked] == [
-        (PAPER, partition, f"{new}-{partition}") for partition in ("demo.biscuit", "demo.peg")
+        (PAPER, partition, f"{new}-{partition}-1") for partition in ("demo.biscuit", "demo.peg")
     ]
     use(tiny, "demo.peg", new)
     assert [request.partition_key for request in tick(definitions).run_requests or []] == ["demo.biscuit"]
+
+
+def test_a_version_that_comes_back_is_asked_for_again_and_once(tiny: Path, definitions: dg.Definitions) -> None:
+    first, second = "a" * 32, "b" * 32
+    use(tiny, "demo.peg", first)
+    cursor, keys = None, []
+    for version in (first, second, first, second):
+        lock(tiny, version)
+        for _ in range(2):
+            # the second look comes while the run that the first one asked for is still going on
+            asked = tick(definitions, cursor)
+            cursor = asked.cursor
+            keys += [[request.run_key for request in asked.run_requests or []]]
+        use(tiny, "demo.peg", version)
+    before, after = keys[0::2], keys[1::2]
+    assert before == after, "Dagster launches a key once"
+    assert before == [[], [f"{second}-demo.peg-2"], [f"{first}-demo.peg-3"], [f"{second}-demo.peg-4"]]
 
 
 def test_a_damaged_or_deleted_dataset_does_not_stop_the_sensor(tiny: Path, definitions: dg.Definitions) -> None:

@@ -47,6 +47,9 @@ def test_sigterm_saves_says_so_and_is_gone_on_with(copied: Path, uninterrupted: 
     assert "Run the same command again" in errors and "Traceback" not in errors
     assert "stopped" in out and "not finished" in out
     assert mlflow_statuses(copied) == {"FINISHED", "KILLED"}
+    with dg.DagsterInstance.get() as instance:
+        (stopped,) = instance.get_runs(limit=1)
+    assert stopped.tags["dagster/retry_on_asset_or_op_failure"] == "true", "a daemon that comes back would not go on with it"
     again = tenfold(copied, *WORDS)
     assert again.returncode == 0, again.stderr
     assert "full seed 0: epoch" not in again.stderr and "epoch 4/12" not in again.stderr, "work that was finished is not done again"

@@ -18,10 +18,10 @@ PEG = "crossmodal_anomaly.demo.peg"
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["crosmodal_anomaly"], "did you mean `crossmodal_anomaly`?"),
-        (["crossmodal_anomaly.demo.pegg"], "did you mean `demo.peg`?"),
-        ([PEG, "--to", "modle"], "did you mean `model`?"),
-        ([PEG, "--set", "modle.lr=1.0"], "did you mean `model`?"),
+        (["crosmodal_anomaly"], "did you mean 'crossmodal_anomaly'?"),
+        (["crossmodal_anomaly.demo.pegg"], "did you mean 'demo.peg'?"),
+        ([PEG, "--to", "modle"], "did you mean 'model'?"),
+        ([PEG, "--set", "modle.lr=1.0"], "did you mean 'model'?"),
         ([PEG, "--set", "model.lrr=1.0"], "did you mean 'lr'?"),
         ([PEG, "--set", "model.lr=fast"], "model.lr must be a finite number, not text 'fast'"),
         ([PEG, "--set", "model.lr=nan"], "model.lr must be a finite number"),
