@@ -1,13 +1,12 @@
-"""What a step costs besides its science: an empty spine, and a run in which nothing changed.
+"""What a step costs besides its science: an empty spine.
 
-    python benchmarks/spine.py [--repeats 3] [--skip-hit]
+    python benchmarks/spine.py [--repeats 3]
 
 Empty spine: five assets in a row that write nothing, on a temporary home, through the same `begin` and `finish` as every paper's. Once as a
 Dagster run in one process, once as plain calls. Start is what a run costs before its first asset begins.
-Hit: `tenfold run` of one unit of the small recipe of the tests, then again: nothing may be recomputed, no science imported.
 
 CPU seconds with those of child processes (git), so that a busy machine does not count; sides take turns. Prints one JSON object. Exit code 1
-if a step costs more than 1.0 s above plain calls, a start more than 5 s, or a hit more than a tenth of the first run.
+if a step costs more than 1.0 s above plain calls, or a start more than 5 s.
 """
 
 import argparse
@@ -121,40 +120,6 @@ def empty_spine(repeats: int) -> dict[str, float]:
     return {"start_s": start, "step_s": step, "plain_step_s": plain, "above_plain_s": step - plain}
 
 
-HIT = """
-import json, sys
-from pipelines.cli import main
-code = main(["run", "crossmodal_anomaly.demo.biscuit"])
-heavy = ("torch", "mlflow", "pandas", "great_expectations", "transformers", "scipy", "sklearn", "matplotlib")
-print(json.dumps([name for name in heavy if name in sys.modules]))
-sys.exit(code)
-"""
-
-
-def hit() -> dict[str, Any]:
-    """CPU seconds of a first run and of a second one."""
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        shutil.copy(ROOT / "tests" / "tiny.yaml", root / "params.yaml")
-        for name in ("dvc.yaml", "dagster.yaml"):
-            shutil.copy(ROOT / name, root)
-        (root / ".dvc").mkdir()
-        shutil.copy(ROOT / ".dvc" / "config", root / ".dvc")
-        (root / "src").symlink_to(ROOT / "src")
-        seconds = []
-        for _ in range(2):
-            before = cpu()
-            shown = in_process(root, "-c", HIT).stdout.splitlines()
-            seconds.append(cpu() - before)
-    return {
-        "first_s": seconds[0],
-        "hit_s": seconds[1],
-        "ratio": seconds[1] / seconds[0],
-        "recomputed": not any(line.startswith("nothing changed") for line in shown),
-        "imported": json.loads(shown[-1]),
-    }
-
-
 def rounded(found: dict[str, Any]) -> dict[str, Any]:
     """Milliseconds are enough."""
     return {name: round(value, 3) if isinstance(value, float) else value for name, value in found.items()}
@@ -164,23 +129,14 @@ def main() -> int:
     """Run, print, judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--skip-hit", action="store_true", help="the empty spine only")
     parser.add_argument("--child", choices=["dagster", "plain"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
         print(json.dumps(spine(args.child == "plain")))
         return 0
     empty = empty_spine(args.repeats)
-    result: dict[str, Any] = {"empty": rounded(empty)}
     met = {"step at most 1.0 s above plain": empty["above_plain_s"] <= 1.0, "start at most 5 s": empty["start_s"] <= 5.0}
-    if not args.skip_hit:
-        again = hit()
-        result["hit"] = rounded(again)
-        met |= {
-            "hit at most a tenth": again["ratio"] <= 0.1,
-            "no science on a hit": not again["recomputed"] and "torch" not in again["imported"],
-        }
-    print(json.dumps({**result, "met": met}, indent=2))
+    print(json.dumps({"empty": rounded(empty), "met": met}, indent=2))
     return 0 if all(met.values()) else 1
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 TORCH_INDEX = ["--extra-index-url", "https://download.pytorch.org/whl/cpu", "--index-strategy", "unsafe-best-match"]
 EXTRAS = ("postgres", "s3", "auth", "ray")
+AUDIT = ("cyclonedx-bom>=7,<8", "pip-audit>=2.10,<3")
 OPTIONS = (
     "--python-version 3.11 --generate-hashes --no-header --no-annotate --no-strip-extras --prerelease if-necessary-or-explicit -q".split()
 )
@@ -38,7 +39,7 @@ def blocks(path: Path) -> dict[str, str]:
 
 
 def main() -> None:
-    """All three files, or none."""
+    """All files, or none."""
     wheels = os.environ.get("PIP_FIND_LINKS", "")
     source = ["--find-links", wheels] if list(Path(wheels or "/nonexistent").glob("torch-*+cpu-*.whl")) else TORCH_INDEX
     text = (HERE.parent / "pyproject.toml").read_text()
@@ -62,7 +63,11 @@ def main() -> None:
             )
         )
         compile_lock(cuda, gpu, "-c", str(versions))
+        tools, audit = Path(folder, "audit.in"), Path(folder, "audit.txt")
+        tools.write_text("\n".join(AUDIT))
+        compile_lock(tools, audit)
         shared, extras, tested = blocks(base), blocks(grown), blocks(both)
+        (HERE / "audit.txt").write_text(audit.read_text())
         (HERE / "cpu.txt").write_text(base.read_text())
         (HERE / "cuda.txt").write_text(gpu.read_text())
         (HERE / "extras.txt").write_text("".join(block for name, block in extras.items() if name not in shared))

@@ -11,7 +11,7 @@ from support import CHECKOUT, environment
 from pipelines.definitions import defs
 from pipelines.papers import PAPERS, modules
 
-HEAVY = ["torch", "mlflow", "pandas", "great_expectations", "dvc", "transformers", "matplotlib", "scipy", "sklearn", "onnxruntime"]
+HEAVY = ["torch", "mlflow", "pandas", "great_expectations", "dvc", "transformers", "matplotlib", "scipy", "sklearn", "onnxruntime", "ray"]
 
 
 @pytest.fixture(scope="module")
