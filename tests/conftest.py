@@ -41,11 +41,21 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:.*is currently in (preview|beta)")
 
 
+HEAVY = ("e2e", "pipelines", "faults", "growth")
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of two workers, one runs all of a file, and all that a browser drives: what they share is made once."""
-    for item in items:
+    """Of two workers, one runs all of a file, and all that share a browser or a deployment; what takes long comes first."""
+
+    def group(item: pytest.Item) -> str:
         place = item.path.relative_to(CHECKOUT / "tests")
-        item.add_marker(pytest.mark.xdist_group("e2e" if place.parts[0] == "e2e" else str(place)))
+        deployed = {"deployed", "postgres"} & set(getattr(item, "fixturenames", ()))
+        return "e2e" if place.parts[0] == "e2e" else "deployment" if deployed else str(place)
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+    items.sort(key=lambda item: item.path.relative_to(CHECKOUT / "tests").parts[0] not in HEAVY)
 
 
 @pytest.fixture(autouse=True)

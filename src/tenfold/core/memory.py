@@ -7,7 +7,15 @@ from typing import Any
 from tenfold.core.errors import OutOfMemory
 
 # PyTorch, CUDA and workers in other processes tell of it in words only
-_WORDS = ("MemoryError", "can't allocate memory", "Cannot allocate memory", "Unable to allocate", "CUDA out of memory", "bad_alloc")
+_WORDS = (
+    "MemoryError",
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "Unable to allocate",
+    "CUDA out of memory",
+    "bad_alloc",
+    "can't start new thread",
+)
 
 
 def exhausted(error: BaseException, where: str, asset: str, block: Any) -> OutOfMemory | None:
