@@ -5,6 +5,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -42,20 +43,26 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 HEAVY = ("e2e", "pipelines", "faults", "growth")
+# what takes long to start is started once: one worker runs all that use it
+SHARED = {"tests/growth/test_compose.py", "tests/growth/test_login.py", "tests/growth/test_public_view.py"}
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of two workers, one runs all of a file, and all that share a browser or a deployment; what takes long comes first."""
-
-    def group(item: pytest.Item) -> str:
-        place = item.path.relative_to(CHECKOUT / "tests")
-        deployed = {"deployed", "postgres"} & set(getattr(item, "fixturenames", ()))
-        return "e2e" if place.parts[0] == "e2e" else "deployment" if deployed else str(place)
-
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
+    """What takes long comes first, so that two workers end together."""
     items.sort(key=lambda item: item.path.relative_to(CHECKOUT / "tests").parts[0] not in HEAVY)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests stay together and in order. (xdist's own groups are without effect from pytest 9.2 on.)"""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "a browser" if file.startswith("tests/e2e/") else "a deployment" if file in SHARED else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(autouse=True)

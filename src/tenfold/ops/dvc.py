@@ -22,6 +22,7 @@ import yaml
 from tenfold.core import disk
 from tenfold.core.errors import BadData, Corrupt, UsageError
 from tenfold.ops import dvc_bytes
+from tenfold.ops.dvc_whole import written_whole
 from tenfold.ops.quiet import SWITCHES
 
 _BUSY, _UNKNOWN_STAGE = 76, 77
@@ -175,6 +176,7 @@ def _main(action: str, stage: str) -> int:
     result: dict[str, Any]
     try:
         with Repo(str(root), config={"core": core}, _wait_for_lock=action == "reproduce") as repo, lock_repo(repo):
+            written_whole(repo.fs)
             if action == "reproduce":
                 ran = bool(repo.reproduce([stage]))
                 if _mend(repo, stage, root, whole=ran):
