@@ -11,8 +11,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 from filelock import FileLock
 
 GRACE_S = 30.0
@@ -46,17 +48,38 @@ class Leash:
 def end(groups: Iterable[int], grace_s: float = GRACE_S, reap: Callable[[], object] = lambda: None) -> None:
     """SIGTERM to each process group, SIGKILL to what is left of it, also where the leader is already gone.
 
-    `reap` waits for leaders that are the caller's children: one that ended but was not waited for would still count.
+    What a group starts after that and leaves without a parent gets its own SIGTERM: Dagster starts a code server again
+    if it sees that one end before it has heard itself that it shall end. `reap` waits for leaders that are the caller's
+    children: one that ended but was not waited for would still count.
     """
     reap()
-    left = [group for group in groups if signalled(group, signal.SIGTERM)]
+    left = [group for group in groups if signalled(group, 0)]
+    told = {pid for pid, _ in members(left)}
+    left = [group for group in left if signalled(group, signal.SIGTERM)]
     deadline = time.monotonic() + grace_s
     while left and time.monotonic() < deadline:
         time.sleep(0.1)
         reap()
         left = [group for group in left if signalled(group, 0)]
+        for pid in {pid for pid, orphan in members(left) if orphan} - told:
+            told.add(pid)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
     for group in left:
         signalled(group, signal.SIGKILL)
+
+
+def members(groups: Iterable[int]) -> list[tuple[int, bool]]:
+    """Processes of these groups, and whether the parent of each is outside its group."""
+    wanted, found = set(groups), []
+    for process in psutil.process_iter() if wanted else ():
+        try:
+            group = os.getpgid(process.pid)
+            if group in wanted:
+                found.append((process.pid, os.getpgid(process.ppid()) != group))
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+    return found
 
 
 def signalled(group: int, number: int) -> bool:

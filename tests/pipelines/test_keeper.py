@@ -101,3 +101,31 @@ def test_stopping_ends_the_whole_group_and_its_children(settings: Settings, leas
     assert living(numbers) == numbers
     servers.stop()
     assert living(numbers) == []
+
+
+# as Dagster's proxy of a code server does: what ends before it is started again, then it ends itself
+RESTARTING = """
+import signal, subprocess, sys, time
+CHILD = [sys.executable, "-c", "import time; time.sleep(600)"]
+
+def stop(number, frame):
+    time.sleep(0.5)
+    print(subprocess.Popen(CHILD).pid, flush=True)
+    time.sleep(0.5)
+    sys.exit(0)
+
+signal.signal(signal.SIGTERM, stop)
+print(subprocess.Popen(CHILD).pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_what_is_started_while_stopping_is_ended_too(settings: Settings, leash: Leash) -> None:
+    servers = Keeper(settings, leash, {"One": [sys.executable, "-c", RESTARTING]}, "http://127.0.0.1:9")
+    servers.start("One")
+    pids(settings.home / "logs" / "one.log")
+    began = time.monotonic()
+    servers.stop()
+    started = [int(line) for line in (settings.home / "logs" / "one.log").read_text().split()]
+    assert len(started) == 2 and living(started) == []
+    assert time.monotonic() - began < 15, "it waited for the whole grace"
