@@ -1,6 +1,7 @@
 """Crossmodal feature mapping (CFM, CVPR 2024), asset by asset: from raw RGB + 3D scans to a registered champion."""
 
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -33,6 +34,15 @@ CHAMPION = Step(
     PAPER, "champion", "tenfold.crossmodal_anomaly.rescore", blocks.Champion, ("dataset", "prepared", "features", "model", "evaluation")
 )
 STEPS = [DATASET, PREPARED, FEATURES, MODEL, BASELINES, EVALUATION, REPORT, CHAMPION]
+
+
+def how_it_is_served(stage: Stage) -> dict[str, Any]:
+    """What a predictor holds besides its network: other numbers upstream make another model, even where the features agree."""
+    found = tracked.lineage(stage)
+    return {
+        "blocks": {name: found[name].block for name in ("prepared", "features")},
+        "xyz_scale": found["dataset"].facts.get("xyz_scale", 1.0),
+    }
 
 
 def weights_there(block: blocks.Features, folder: Path) -> None:
@@ -111,7 +121,7 @@ def features(context: dg.AssetExecutionContext, config: Overrides, home: Home) -
 @dg.asset(**MODEL.options(PARTS, kinds={"torch", "mlflow"}, pool="gpu"))
 def model(context: dg.AssetExecutionContext, config: Overrides, home: Home) -> dg.MaterializeResult:
     """Two mappers a seed and a variant, trained on good parts only, and their thresholds from held-out good parts (2.3)."""
-    stage = MODEL.begin(context, home, config, extra=tracked.how_it_is_served)
+    stage = MODEL.begin(context, home, config, extra=how_it_is_served)
 
     def make(work: Working) -> Made:
         from tenfold.crossmodal_anomaly import train
@@ -208,7 +218,7 @@ def champion(context: dg.AssetExecutionContext, config: Overrides, home: Home) -
     def make(work: Working) -> Made:
         from tenfold.crossmodal_anomaly import metrics, rescore
 
-        return tracked.promote(stage, work.out, metrics.HEADLINE, rescore)
+        return tracked.promote(stage, work.out, metrics.HEADLINE, rescore, stage.manifest("dataset").facts["xyz_scale"])
 
     return shared.finish(stage, make)
 

@@ -93,20 +93,20 @@ def lineage(stage: Stage) -> dict[str, Manifest]:
     return found
 
 
-def how_it_is_served(stage: Stage) -> dict[str, Any]:
-    """What a predictor holds besides its network: other numbers upstream make another model, even where the features agree."""
-    found = lineage(stage)
-    return {
-        "blocks": {name: found[name].block for name in ("prepared", "features") if name in found},
-        "xyz_scale": found["dataset"].facts.get("xyz_scale", 1.0),
-    }
+def run_of(stage: Stage) -> dict[str, str]:
+    """MLflow's ids of the run that holds this partition's numbers; empty if it has none yet.
+
+    A model that rests on no data is one for all partitions: trained in the first one's run, measured in a run for each.
+    """
+    asked = [(name, stage.upstream[name]["key"]) for name in ("evaluation", "model") if name in stage.upstream]
+    found = (logged.read(stage.settings, stage.paper, name, key) or {} for name, key in asked)
+    return next((ids for ids in found if ids.get("run_id")), {})
 
 
 def provenance_of(stage: Stage) -> dict[str, Any]:
     """What the report prints: commits, versions, keys, runs."""
     manifests = lineage(stage)
     made = provenance.of(stage.settings.root)
-    reference = logged.read(stage.settings, stage.paper, "model", manifests["model"].key) or {}
     return {
         "paper": stage.paper,
         "partition": stage.partition,
@@ -117,27 +117,26 @@ def provenance_of(stage: Stage) -> dict[str, Any]:
         "versions": dict(made.versions),
         "dvc md5": manifests["dataset"].facts.get("dvc_md5", ""),
         "dagster run": stage.context.run_id,
-        "mlflow run": reference.get("run_id", ""),
+        "mlflow run": run_of(stage).get("run_id", ""),
         "manifests": {name: manifest.to_json() for name, manifest in manifests.items()},
     }
 
 
 def tags(stage: Stage, manifests: Mapping[str, Manifest]) -> dict[str, object]:
     """Tags of an MLflow run, besides those that `ops.tracking` sets itself."""
+    data = manifests.get("dataset")
+    seen = {"tenfold.data_version": data.digest, "dvc.md5": data.facts.get("dvc_md5", "")} if data else {}
     return {
         "tenfold.recipe": stage.recipe,
-        "tenfold.data_version": manifests["dataset"].digest,
-        "dvc.md5": manifests["dataset"].facts.get("dvc_md5", ""),
+        **seen,
         "dagster.run_id": stage.context.run_id,
         **provenance.of(stage.settings.root).tags(),
     }
 
 
 def numbers(stage: Stage, manifests: Mapping[str, Manifest], model: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
-    """Parameters of an MLflow run: every number that the network depends on, `<asset>.<name>`."""
-    shown: dict[str, Mapping[str, object]] = {
-        name: manifests[name].block for name in ("dataset", "prepared", "features") if name in manifests
-    }
+    """Parameters of an MLflow run, `<asset>.<name>`: every number of the model and of what stands before or beside it."""
+    shown = {name: manifest.block for name, manifest in manifests.items() if name not in ("model", "baselines", "evaluation")}
     return {**shown, "model": model}
 
 
@@ -166,17 +165,18 @@ def training(stage: Stage) -> Iterator[Any]:
     with door.run(
         stage.paper, stage.partition, stage.key, tags=tags(stage, manifests), params=numbers(stage, manifests, stage.values)
     ) as run:
-        introduce(run, stage, manifests["dataset"])
+        introduce(run, stage, manifests.get("dataset"))
         yield run
         run.note("model", stage.key)
 
 
-def introduce(run: Any, stage: Stage, data: Manifest) -> None:
-    """What the network is trained on, and the way back."""
+def introduce(run: Any, stage: Stage, data: Manifest | None) -> None:
+    """What the network is trained on, if on any data, and the way back."""
     from tenfold.core import tables
 
-    table = tables.read(stage.store.folder(stage.paper, "dataset", data.key) / "samples.parquet")
-    run.dataset(f"{stage.paper}.{stage.partition}", str(data.facts.get("dvc_md5", ""))[:32], str(data.facts.get("root", "")), table)
+    if data is not None:
+        table = tables.read(stage.store.folder(stage.paper, "dataset", data.key) / "samples.parquet")
+        run.dataset(f"{stage.paper}.{stage.partition}", str(data.facts.get("dvc_md5", ""))[:32], str(data.facts.get("root", "")), table)
     run.describe(back_to_dagster(stage))
 
 
@@ -192,7 +192,7 @@ def log_training(stage: Stage, manifest: Manifest, retell: Callable[[Path, Any],
     door = tracking.Tracking(stage.settings, say=stage.progress.say)
     params = numbers(stage, manifests, manifest.block)
     with door.attach(stage.paper, stage.partition, manifest.key, tags=tags(stage, manifests), params=params) as run:
-        introduce(run, stage, manifests["dataset"])
+        introduce(run, stage, manifests.get("dataset"))
         retell(stage.store.folder(stage.paper, stage.asset, manifest.key), run.journal("model"))
         run.note("model", manifest.key)
 
@@ -211,6 +211,8 @@ def log_files(stage: Stage, manifest: Manifest, files: Mapping[str, str], metric
     )
     with run:
         if metrics:
+            if "dataset" not in (asset for asset, _ in stage.store.lineage(stage.paper, ("model", key))):
+                introduce(run, stage, manifests["dataset"])
             run.metrics(metrics)
         for name, place in files.items():
             if (folder / name).exists():
@@ -284,11 +286,13 @@ def decision_of(stage: Stage, key: str) -> Manifest | None:
     return stage.store.manifest(stage.paper, stage.asset, key)
 
 
-def promote(stage: Stage, out: Path, headline: tuple[str, str], science: ModuleType) -> Made:
+def promote(stage: Stage, out: Path, headline: tuple[str, str], science: ModuleType, *about: Any) -> Made:
     """Gate, register, alias; a crash in between converges when it runs again.
 
-    `science` has `rescore(predictor, inputs, files, xyz_scale, headline, identity, out, progress)`, which measures the present champion
+    `science` has `rescore(predictor, inputs, files, *about, headline, identity, out, progress)`, which measures the present champion
     on this evaluation's samples, `example(dataset, files)`, a request of one row, and `PARAMS`, the options that a request may carry.
+    `about` is what else the paper must know of the data. `SEEDS_OF`, if it has that, names the asset whose first seed counts (else the
+    model: its first network is the one that is registered).
     """
     from tenfold.core import tables
 
@@ -299,7 +303,7 @@ def promote(stage: Stage, out: Path, headline: tuple[str, str], science: ModuleT
     files = data_root(stage, facts["root"])
     contracts = [check for asset in stage.step.after for check in stage.manifest(asset).checks if check.severity == "error"]
     rows = tables.read(inputs["evaluation"] / "metrics.parquet").to_pylist()
-    first = stage.manifest("model").block["seeds"][0]
+    first = stage.manifest(getattr(science, "SEEDS_OF", "model")).block["seeds"][0]
     wanted = {"metric": headline[0], "method": "ours", "variant": "", "slice": "all", "seed": first}
     new = next((row["value"] for row in rows if all(row[column] == value for column, value in wanted.items())), None)
     with registry.locked(stage.settings, name):
@@ -312,7 +316,7 @@ def promote(stage: Stage, out: Path, headline: tuple[str, str], science: ModuleT
             assert champion is not None
             measured = {**identity(stage), "model_key": champion.key}
             try:
-                rescored = science.rescore(champion.folder, inputs, files, facts["xyz_scale"], headline[0], measured, out, stage.progress)
+                rescored = science.rescore(champion.folder, inputs, files, *about, headline[0], measured, out, stage.progress)
                 old, drift = rescored.value, rescored.drift
             except TenfoldError as error:
                 # made by another version of the code, say: it keeps its place, and whoever decides is told how
@@ -380,7 +384,8 @@ def register(
 ) -> str:
     """Log and register the network `key`, whose predictor is in `folder`, once; then set the aliases. Returns the version."""
     home.ensure_mlflow(stage.settings)
-    run = logged.read(stage.settings, stage.paper, "model", key) or {}
+    mine = key == stage.upstream["model"]["key"]
+    run = run_of(stage) if mine else logged.read(stage.settings, stage.paper, "model", key) or {}
     made_from = {asset: manifest for (asset, _), manifest in stage.store.lineage(stage.paper, ("model", key)).items() if manifest}
     dataset, model = made_from.get("dataset"), made_from.get("model")
     metadata = {

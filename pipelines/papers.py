@@ -3,7 +3,7 @@
 from importlib import import_module
 from types import ModuleType
 
-PAPERS = ["crossmodal_anomaly"]
+PAPERS = ["crossmodal_anomaly", "autocalibration"]
 
 
 def modules() -> dict[str, ModuleType]:

@@ -81,7 +81,7 @@ class World:
         )
         stage = tracked.begin_champion(STEP, context, Home(), Overrides())
         science: Any = SimpleNamespace(rescore=self.rescore, example=lambda dataset, files: EXAMPLE, PARAMS={"maps": True})
-        shared.finish(stage, lambda work: tracked.promote(stage, work.out, ("aupro_30", "up"), science))
+        shared.finish(stage, lambda work: tracked.promote(stage, work.out, ("aupro_30", "up"), science, 1.0))
         found = self.store.find(PAPER, "champion", stage.key)
         assert found is not None and self.store.current(PAPER, PARTITION, "champion") is not None
         return found

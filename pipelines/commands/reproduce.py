@@ -86,13 +86,14 @@ def differences(settings: Settings, lineage: Lineage) -> list[str]:
         if changed:
             lines.append(f"code of {name}: {', '.join(changed)}")
     lines += numbers(settings, lineage)
-    md5 = lineage.manifests["dataset"].facts["dvc_md5"]
-    stage = f"{lineage.target.paper}@{lineage.target.partition.partition('.')[0]}"
-    locked = dvc.locked(stage, settings.root)
-    if locked != md5:
-        lines.append(f"data: {stage} is {locked} in dvc.lock, was {md5}")
-    elif changes := dvc.changes(stage, settings.root):
-        lines.append(f"data: {changes}")
+    if "dataset" in lineage.manifests:  # a model may rest on no data
+        md5 = lineage.manifests["dataset"].facts["dvc_md5"]
+        stage = f"{lineage.target.paper}@{lineage.target.partition.partition('.')[0]}"
+        locked = dvc.locked(stage, settings.root)
+        if locked != md5:
+            lines.append(f"data: {stage} is {locked} in dvc.lock, was {md5}")
+        elif changes := dvc.changes(stage, settings.root):
+            lines.append(f"data: {changes}")
     before_versions = lineage.manifests["model"].versions
     other = [
         f"{name} {before_versions[name]} -> {version}"
@@ -156,7 +157,7 @@ def run_again(settings: Settings, lineage: Lineage, fresh: Path) -> Manifest:
 
 def report(before: Manifest, after: Manifest) -> int:
     """The same weights, or which files differ."""
-    weights = [name for name in before.files if name.endswith(".safetensors")]
+    weights = [name for name in before.files if name.endswith(".safetensors") or (name.startswith("predictor/") and name.endswith(".npz"))]
     different = [name for name in weights if after.files.get(name) != before.files[name]]
     if not different:
         print(f"reproduced: all {len(weights)} weight files are the same, byte for byte")

@@ -59,7 +59,8 @@ def test_a_kill_at_any_moment_changes_nothing(told: dict[str, Any], seed: int) -
     attempts = [Attempt(**each) for each in mine["attempts"]]
     assert attempts[0].resumed_from is None and [each.killed for each in attempts] == [True] * (len(attempts) - 1) + [False]
     for before, after in zip(attempts, attempts[1:], strict=False):
-        assert (after.resumed_from or 0) == before.saved, "the last checkpoint that was whole is gone on with"
+        # one may have taken its name in the moment before the kill, which the diary did not hear of any more
+        assert (after.resumed_from or 0) in (before.saved, before.begun), "the last checkpoint that was whole is gone on with"
         assert before.done - before.begun <= mine["every"], "no more than one interval is lost,"
         assert before.begun - before.saved <= mine["every"], "and the one whose checkpoint was being written"
     assert mine["outcome"] == told["whole"]

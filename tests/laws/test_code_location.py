@@ -11,7 +11,23 @@ from support import CHECKOUT, environment
 from pipelines.definitions import defs
 from pipelines.papers import PAPERS, modules
 
-HEAVY = ["torch", "mlflow", "pandas", "great_expectations", "dvc", "transformers", "matplotlib", "scipy", "sklearn", "onnxruntime", "ray"]
+HEAVY = [
+    "torch",
+    "mlflow",
+    "pandas",
+    "great_expectations",
+    "dvc",
+    "transformers",
+    "matplotlib",
+    "scipy",
+    "sklearn",
+    "onnxruntime",
+    "ray",
+    "numba",
+    "poselib",
+    "pycolmap",
+    "cv2",
+]
 
 
 @pytest.fixture(scope="module")

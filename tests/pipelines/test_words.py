@@ -64,7 +64,8 @@ def test_numbers_as_people_write_them() -> None:
 
 def test_what_a_name_means(tiny: Path) -> None:
     both = [Target("crossmodal_anomaly", "demo.biscuit"), Target("crossmodal_anomaly", "demo.peg")]
-    assert targets(None, tiny) == targets("crossmodal-anomaly", tiny) == targets("crossmodal_anomaly.demo", tiny) == both
+    assert targets(None, tiny) == [*both, Target("autocalibration", "demo")]
+    assert targets("crossmodal-anomaly", tiny) == targets("crossmodal_anomaly.demo", tiny) == both
     assert targets(PEG, tiny) == both[1:]
 
 

@@ -229,7 +229,9 @@ class Sender:
         if entry["tags"].get("git.commit", "unknown") != "unknown":
             tags["mlflow.source.git.commit"] = entry["tags"]["git.commit"]
         name = f"{entry['partition']} {entry['key'][:8]}"
-        run, found = self._find_or_make({"tenfold.key": entry["key"]}, name, tags, entry["t"])
+        # a model that rests on no data has one key in all partitions, and a run in each
+        by = {"tenfold.key": entry["key"], "tenfold.partition": entry["partition"]}
+        run, found = self._find_or_make(by, name, tags, entry["t"])
         # without training, the status is ours to set only if the run is; its start tells, should the answer have been lost
         self._left_as = "KILLED" if self._trains else "FINISHED"
         self._trains = self._trains or run.info.start_time == entry["t"]

@@ -114,7 +114,7 @@ def make(store: Store, entries: Sequence[Entry], out: Path) -> list[Note]:
     rows = []
     for (paper, dataset), members in sets.items():
         metrics = pa.concat_tables([tables.read(member.folder / "metrics.parquet") for member in members])
-        verdicts = import_module(f"tenfold.{paper}.claims").judge_dataset(metrics)
+        verdicts = judged_over_units(paper, metrics)
         judged += verdicts
         page = f"{paper}.{dataset}.html"
         (out / page).write_text(dataset_page(paper, dataset, members, verdicts), encoding="utf-8")
@@ -185,6 +185,12 @@ def mean_of(rows: Sequence[Mapping[str, Any]], metric: str, method: str) -> tupl
         return sum(values) / len(values) if values else None
 
     return mean("value"), mean("lo"), mean("hi")
+
+
+def judged_over_units(paper: str, metrics: Any) -> list[claims.Claim]:
+    """The claims (on a table of metrics) that a paper with units judges over them; a paper without has judged all of its own in its evaluations."""
+    judge = getattr(import_module(f"tenfold.{paper}.claims"), "judge_dataset", None)
+    return list(judge(metrics)) if judge else []
 
 
 def published(entry: Entry, metric: str) -> str:
