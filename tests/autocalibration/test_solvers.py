@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tenfold.autocalibration import focal2v, monodromy, taxonomy
-from tenfold.autocalibration.roots import cameras
+from tenfold.autocalibration.geometry import from_conic
 from tenfold.autocalibration.start_system import StartSystem
 from tenfold.core.errors import UsageError
 
@@ -100,7 +100,7 @@ def test_a_camera_comes_back_from_its_conic(values: tuple[float, float, float, f
     k = np.array([[fx, skew, cx], [0, fx * aspect, cy], [0, 0, 1.0]])
     inverse = np.linalg.inv(k)
     w = inverse.T @ inverse
-    found, definite = cameras(w / w[0, 0])
+    found, definite = from_conic(w / w[0, 0])
     assert definite
     np.testing.assert_allclose(found, [fx, fx * aspect, cx, cy, skew], rtol=1e-7, atol=1e-5)
-    assert not cameras(np.diag([1.0, 1.0, -1.0]))[1]
+    assert not from_conic(np.diag([1.0, 1.0, -1.0]))[1]

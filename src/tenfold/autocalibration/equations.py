@@ -5,11 +5,11 @@ Equation (4) of the paper for one pair of points and one view against the first:
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tenfold.autocalibration.geometry import homogeneous
 from tenfold.autocalibration.problems import FREE, Problem, conic, terms
 
 Complex = npt.NDArray[np.complex128]
@@ -29,17 +29,12 @@ def split(problem: Problem, unknowns: Complex) -> tuple[Complex, Complex, Comple
     return unknowns[..., :free], m, z
 
 
-def homogeneous(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Image points (..., 2) with a third coordinate 1."""
-    return np.concatenate([image, np.ones((*image.shape[:-1], 1), dtype=image.dtype)], axis=-1)
-
-
 def residuals(problem: Problem, unknowns: Complex, image: Complex, edges: Sequence[tuple[int, int, int]] | None = None) -> Complex:
     """Left minus right side of each equation (..., equations); `image` (..., views, points, 2); `edges`: default the kept ones."""
     rows = np.array(problem.edges if edges is None else edges, dtype=np.int64).reshape(-1, 3)
     entries, m, z = split(problem, unknowns)
     w = conic(problem.kind, entries)
-    lifted = m[..., None] * homogeneous(np.asarray(image))
+    lifted = m[..., None] * homogeneous(image)
     view, p, q = rows.T
     first = lifted[..., 0, p, :] - lifted[..., 0, q, :]
     other = lifted[..., view, p, :] - lifted[..., view, q, :]
@@ -47,12 +42,20 @@ def residuals(problem: Problem, unknowns: Complex, image: Complex, edges: Sequen
     return left - z[..., view] * np.einsum("...ei,...ij,...ej->...e", other, w, other)
 
 
+def relative_residual(
+    problem: Problem, unknowns: Complex, image: Complex, edges: Sequence[tuple[int, int, int]] | None = None
+) -> npt.NDArray[np.float64]:
+    """Largest residual of each solution (...,), relative to the cube of its largest unknown (at least 1): the equations' degree in them."""
+    size = np.maximum(1.0, np.abs(unknowns).max(axis=-1))
+    return np.asarray(np.abs(residuals(problem, unknowns, image, edges)).max(axis=-1) / size**3)
+
+
 def jacobian(problem: Problem, unknowns: Complex, image: Complex, edges: Sequence[tuple[int, int, int]] | None = None) -> Complex:
     """Derivative of `residuals` by the unknowns (equations, unknowns), for one scene."""
     rows = np.array(problem.edges if edges is None else edges, dtype=np.int64).reshape(-1, 3)
     entries, m, z = split(problem, unknowns)
     w = conic(problem.kind, entries)
-    x = homogeneous(np.asarray(image))
+    x = homogeneous(image)
     free, points = problem.free, problem.points
     out = np.zeros((len(rows), problem.unknowns), dtype=np.complex128)
     for row, (view, p, q) in enumerate(rows):

@@ -4,6 +4,8 @@ Image points are in pixels, the centre of the top left one at (0.5, 0.5). Intrin
 point of the world into the camera, `X_cam = R X + t`; of several views the first is the identity.
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -59,10 +61,10 @@ def from_conic(w: Floats) -> tuple[Floats, Bools]:
         return np.stack([fx, fy, a * c - b + nan, -c + nan, -a * fy + nan], axis=-1), ok
 
 
-def homogeneous(x: Floats) -> Floats:
-    """Image points (..., 2) with a third coordinate 1."""
-    x = np.asarray(x, dtype=np.float64)
-    return np.concatenate([x, np.ones((*x.shape[:-1], 1))], axis=-1)
+def homogeneous(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Image points (..., 2), real or complex, with a third coordinate 1."""
+    x = np.asarray(x)
+    return np.concatenate([x, np.ones((*x.shape[:-1], 1), dtype=x.dtype)], axis=-1)
 
 
 def rays(k: Floats, x: Floats) -> Floats:

@@ -16,6 +16,8 @@ LANES = 64
 # Why a path ended: 0 found; lost: 1 its step became too small, 2 it did not converge at the end, 3 too many solves.
 FOUND, STEP, END, SOLVES = 0, 1, 2, 3
 _IDLE, _START, _STEP, _LAST = -1, 0, 1, 2
+# Operations of a program: d = a b; d = a b + c; d = c - a b; d = a + b; d = a - b; d = 1 / a; d = -2 a; d = 2 a; d = -a
+MUL, MULADD, MULSUB, ADD, SUB, INVERT, MINUS_TWICE, TWICE, NEGATE = range(9)
 
 OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract"}, "error_model": "numpy", "boundscheck": False}
 
@@ -29,36 +31,36 @@ def _run(x_re, x_im, code):
         a = code[line, 2]
         b = code[line, 3]
         c = code[line, 4]
-        if op == 2:
+        if op == MULSUB:
             for i in range(LANES):
                 re = x_re[c, i] - (x_re[a, i] * x_re[b, i] - x_im[a, i] * x_im[b, i])
                 x_im[d, i] = x_im[c, i] - (x_re[a, i] * x_im[b, i] + x_im[a, i] * x_re[b, i])
                 x_re[d, i] = re
-        elif op == 0:
+        elif op == MUL:
             for i in range(LANES):
                 re = x_re[a, i] * x_re[b, i] - x_im[a, i] * x_im[b, i]
                 x_im[d, i] = x_re[a, i] * x_im[b, i] + x_im[a, i] * x_re[b, i]
                 x_re[d, i] = re
-        elif op == 1:
+        elif op == MULADD:
             for i in range(LANES):
                 re = x_re[c, i] + (x_re[a, i] * x_re[b, i] - x_im[a, i] * x_im[b, i])
                 x_im[d, i] = x_im[c, i] + (x_re[a, i] * x_im[b, i] + x_im[a, i] * x_re[b, i])
                 x_re[d, i] = re
-        elif op == 3:
+        elif op == ADD:
             for i in range(LANES):
                 x_re[d, i] = x_re[a, i] + x_re[b, i]
                 x_im[d, i] = x_im[a, i] + x_im[b, i]
-        elif op == 4:
+        elif op == SUB:
             for i in range(LANES):
                 x_re[d, i] = x_re[a, i] - x_re[b, i]
                 x_im[d, i] = x_im[a, i] - x_im[b, i]
-        elif op == 5:
+        elif op == INVERT:
             for i in range(LANES):
                 s = 1.0 / (x_re[a, i] * x_re[a, i] + x_im[a, i] * x_im[a, i])
                 x_re[d, i] = x_re[a, i] * s
                 x_im[d, i] = -x_im[a, i] * s
         else:
-            factor = -2.0 if op == 6 else (2.0 if op == 7 else -1.0)
+            factor = -2.0 if op == MINUS_TWICE else (2.0 if op == TWICE else -1.0)
             for i in range(LANES):
                 x_re[d, i] = factor * x_re[a, i]
                 x_im[d, i] = factor * x_im[a, i]

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from tenfold.autocalibration.equations import homogeneous, random_image, random_scene, residuals, split
+from tenfold.autocalibration.equations import random_image, random_scene, relative_residual, split
+from tenfold.autocalibration.geometry import homogeneous
 from tenfold.autocalibration.problems import Problem
 from tenfold.autocalibration.start_system import StartSystem, distinct
 from tenfold.autocalibration.tracker import CAREFUL, FOUND, Options, track
@@ -79,8 +80,7 @@ def geometric(problem: Problem, solutions: Complex, image: Complex) -> npt.NDArr
     spread = np.linalg.svd(lifted[:, 1:] - lifted[:, :1], compute_uv=False)
     good = spread[:, 2] > _FLAT * spread[:, 0]
     if problem.excess == 0 and problem.dropped:
-        size = np.maximum(1.0, np.abs(solutions).max(axis=1)) ** 3
-        good &= np.abs(residuals(problem, solutions, image, problem.dropped)).max(axis=1) < _HOLDS * size
+        good &= relative_residual(problem, solutions, image, problem.dropped) < _HOLDS
     return np.asarray(good)
 
 

@@ -14,11 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tenfold.autocalibration.equations import random_image, random_scene
+from tenfold.autocalibration.kernel import ADD, INVERT, MINUS_TWICE, MUL, MULADD, MULSUB, NEGATE, SUB, TWICE
 from tenfold.autocalibration.problems import FREE, Problem, terms
 
 Complex = npt.NDArray[np.complex128]
-# d = a b; d = a b + c; d = c - a b; d = a + b; d = a - b; d = 1 / a; d = -2 a; d = 2 a; d = -a
-MUL, MULADD, MULSUB, ADD, SUB, INVERT, MINUS_TWICE, TWICE, NEGATE = range(9)
 _SAMPLES = 16
 # A pivot must be this large beside the largest of its column, in the geometric mean over the samples.
 _LARGE = 0.1

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tenfold.autocalibration.equations import residuals, split
+from tenfold.autocalibration.equations import relative_residual, split
+from tenfold.autocalibration.geometry import from_conic
 from tenfold.autocalibration.problems import Problem, conic
 from tenfold.autocalibration.tracker import FOUND, Tracks
 
@@ -60,7 +61,7 @@ def candidates(
     roots = ends[sample, path].real
     entries, ratios, squares = split(problem, roots.astype(np.complex128))
     m, z = np.asarray(ratios.real), np.asarray(squares.real)
-    k, definite = cameras(np.asarray(conic(problem.kind, entries).real))
+    k, definite = from_conic(np.asarray(conic(problem.kind, entries).real))
     k = k * scale[sample, None]
     k[:, 2:4] += centre
     longer = max(size)
@@ -71,8 +72,7 @@ def candidates(
     sample, k, m, z, roots = sample[possible], k[possible], m[possible], z[possible], roots[possible]
     samples = len(ends)
     if problem.dropped and len(roots):
-        left = np.abs(residuals(problem, roots.astype(np.complex128), image[sample].astype(np.complex128), problem.dropped)).max(axis=1)
-        residual = left / np.maximum(1.0, np.abs(roots).max(axis=1)) ** 3
+        residual = relative_residual(problem, roots.astype(np.complex128), image[sample].astype(np.complex128), problem.dropped)
     else:
         residual = np.zeros(len(roots))
     return Candidates(
@@ -86,17 +86,3 @@ def candidates(
         lost=tracks.lost,
         solves=tracks.solves.sum(axis=1),
     )
-
-
-def cameras(w: Float) -> tuple[Float, npt.NDArray[np.bool_]]:
-    """Intrinsics (..., 5) whose image of the absolute conic is w (..., 3, 3), w11 = 1; False where w is not positive definite."""
-    a12, a13 = w[..., 0, 1], w[..., 0, 2]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        second = w[..., 1, 1] - a12**2
-        a22 = np.sqrt(second)
-        a23 = (w[..., 1, 2] - a12 * a13) / a22
-        third = w[..., 2, 2] - a13**2 - a23**2
-        a33 = np.sqrt(third)
-        k = np.stack([a33, a33 / a22, (a12 * a23 - a13 * a22) / a22, -a23 / a22, -a12 * a33 / a22], axis=-1)
-        definite = (second > 0) & (third > 0)
-    return k, definite

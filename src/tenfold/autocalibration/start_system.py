@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from tenfold.autocalibration.equations import residuals
+from tenfold.autocalibration.equations import relative_residual
 from tenfold.autocalibration.problems import Problem
 from tenfold.core import atomic
 from tenfold.core.errors import Corrupt
@@ -73,27 +73,27 @@ class StartSystem:
         return ""
 
 
-def relative_residual(problem: Problem, unknowns: Complex, image: Complex) -> npt.NDArray[np.float64]:
-    """Largest residual of each solution (...,), relative to the fourth power of the size of its unknowns."""
-    size = np.maximum(1.0, np.abs(unknowns).max(axis=-1))
-    return np.asarray(np.abs(residuals(problem, unknowns, image)).max(axis=-1) / size**3)
-
-
 def distinct(solutions: Complex, known: Complex | None = None) -> Complex:
     """Rows of `solutions` that differ from `known` and from each other by more than LEAST_DISTANCE, relative to their size."""
-    kept = list(range(0))
-    size = np.maximum(1.0, np.abs(solutions).max(axis=1)) if len(solutions) else np.zeros(0)
-    pool = np.zeros((0, solutions.shape[1]), dtype=np.complex128) if known is None else known
-    # one complex number a row narrows the search: the sum with fixed odd weights, sorted
-    weights = np.cos(np.arange(1, solutions.shape[1] + 1)) + 1j * np.sin(1.7 * np.arange(1, solutions.shape[1] + 1))
-    keys = [*(pool @ weights)]
-    rows = [*pool]
+    count, width = solutions.shape
+    first = 0 if known is None else len(known)
+    rows = np.empty((first + count, width), dtype=np.complex128)
+    if known is not None:
+        rows[:first] = known
+    # one complex number a row narrows the search: the sum with fixed weights
+    at = np.arange(1, width + 1)
+    weights = np.cos(at) + 1j * np.sin(1.7 * at)
+    keys = np.empty(first + count, dtype=np.complex128)
+    keys[:first] = rows[:first] @ weights
+    reach = np.abs(weights).sum()
+    kept: list[int] = []
+    end = first
     for index, row in enumerate(solutions):
         key = row @ weights
-        limit = LEAST_DISTANCE * size[index]
-        near = np.flatnonzero(np.abs(np.array(keys) - key) <= limit * np.abs(weights).sum()) if keys else np.zeros(0, dtype=int)
-        if not any(np.abs(rows[other] - row).max() <= limit for other in near):
+        limit = LEAST_DISTANCE * max(1.0, np.abs(row).max())
+        near = np.flatnonzero(np.abs(keys[:end] - key) <= limit * reach)
+        if not (np.abs(rows[near] - row).max(axis=1) <= limit).any():
             kept.append(index)
-            keys.append(key)
-            rows.append(row)
+            keys[end], rows[end] = key, row
+            end += 1
     return solutions[kept]

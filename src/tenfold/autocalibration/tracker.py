@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tenfold.autocalibration import kernel
-from tenfold.autocalibration.equations import homogeneous
+from tenfold.autocalibration.geometry import homogeneous
 from tenfold.autocalibration.problems import Problem, terms
 from tenfold.autocalibration.program import compiled
 
