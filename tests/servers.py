@@ -131,7 +131,8 @@ class Servers:
         workspace["load_from"].append({"python_module": light})
         (self.root / "workspace.yaml").write_text(yaml.safe_dump(workspace))
         instance = yaml.safe_load((CHECKOUT / "dagster.yaml").read_text())
-        instance["run_monitoring"] |= {"poll_interval_seconds": 2, "free_slots_after_run_end_seconds": 5}
+        # a launch that died with the daemon is given up after the start timeout
+        instance["run_monitoring"] |= {"poll_interval_seconds": 2, "start_timeout_seconds": 60, "free_slots_after_run_end_seconds": 5}
         for path in (self.root / "dagster.yaml", self.home / "dagster" / "dagster.yaml"):
             path.unlink(missing_ok=True)
         (self.root / "dagster.yaml").write_text(yaml.safe_dump(instance))

@@ -147,7 +147,13 @@ def test_a_backfill_goes_on_when_its_daemon_was_killed_every_partition_once(serv
             found = str(instance.get_backfill(backfill).status.value)
         return found if found.startswith("COMPLETED") else None
 
-    assert until(status, say=servers.log.read_text) == "COMPLETED_SUCCESS"
+    def states() -> str:
+        with servers.instance() as instance:
+            runs = instance.get_runs(filters=dg.RunsFilter(tags={"dagster/backfill": backfill}))
+        return "\n".join([f"{run.tags['dagster/partition']} {run.run_id} {run.status.value}" for run in runs] + [servers.log.read_text()])
+
+    # a run that the killed daemon was about to launch waits for its start timeout
+    assert until(status, patience_s=300, say=states) == "COMPLETED_SUCCESS"
     assert sorted(computed(servers)[before:]) == SIX
     with servers.instance() as instance:
         runs = instance.get_runs(filters=dg.RunsFilter(tags={"dagster/backfill": backfill}))
