@@ -1,6 +1,7 @@
 """`tenfold predict`: a champion on the user's own files."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -10,12 +11,14 @@ from tenfold.core.errors import UsageError
 from tenfold.ops import registry
 from tenfold.ops.settings import Settings, load
 
+OUT = "predictions"
+
 
 def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Arguments of `predict`; the paper's own come from its `predict.py`."""
     parser.add_argument("target", metavar="PAPER[.PARTITION]", help="the partition may be left out if there is one champion only")
     parser.add_argument(
-        "--out", type=Path, default=Path("predictions"), metavar="DIR", help="folder for what is written (default ./predictions)"
+        "--out", type=Path, metavar="DIR", help=f"folder for what is written (default ./{OUT}); a file where a paper streams"
     )
     named = [word for word in words if not word.startswith("-")][1:2]
     if named:
@@ -24,15 +27,23 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Find the champion, read, predict, write, print a line an input."""
+    """Find the champion, read, predict, write, print a line an input.
+
+    A paper whose `predict.py` has `streaming(args)` may answer while it still reads: what that returns takes the predictor's folder and runs
+    to the stream's end. Standard output is the stream's then.
+    """
     settings = load()
     paper = paper_named(args.target.partition(".")[0])
     science = import_module(f"tenfold.{paper}.predict")
+    stream = getattr(science, "streaming", lambda _: None)(args)
     name, folder = champion(settings, paper, args.target)
+    if stream is not None:
+        print(name, file=sys.stderr)
+        return int(stream(folder))
     frame, names = science.read_inputs(args)
     result = science.Predictor.load(folder).predict(frame)
     print(f"{name}")
-    print(science.write(result, names, args.out))
+    print(science.write(result, names, args.out or Path(OUT)))
     return 0
 
 

@@ -168,6 +168,7 @@ def run_one(definitions: Any, instance: Any, target: Target, overrides: dict[str
 
 def explain_failure(result: Any, target: Target) -> tuple[str, bool]:
     """The failed step in the user's words, and whether it was only stopped; a traceback only for what we did not foresee."""
+    from dagster import AssetCheckSeverity
     from dagster._core.events import RunFailureReason
 
     contracts = [
@@ -175,6 +176,7 @@ def explain_failure(result: Any, target: Target) -> tuple[str, bool]:
         for event in result.all_events
         if event.event_type_value == "ASSET_CHECK_EVALUATION"
         and event.event_specific_data.blocking
+        and event.event_specific_data.severity == AssetCheckSeverity.ERROR  # a warning stops nothing
         and not event.event_specific_data.passed
     ]
     if contracts:

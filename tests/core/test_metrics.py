@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from tenfold.core.metrics import METRICS_SCHEMA, Row, auroc, auroc_rows, bootstrap, from_table, to_table
+from tenfold.core.metrics import METRICS_SCHEMA, Row, Subject, auroc, auroc_rows, bootstrap, from_table, to_table
 
 ROW = Row(paper="p", dataset="d", partition="d.u", method="ours", metric="i_auroc", value=0.5, lo=0.4, hi=0.6, n=10, better="up")
 
@@ -159,3 +159,16 @@ def test_a_number_stands_once(name: str) -> None:
     assert to_table([ROW, replace(ROW, **change)]).num_rows == 2
     with pytest.raises(ValueError, match="more than once"):
         to_table([ROW, replace(ROW, value=0.9, hi=1.0)])
+
+
+def test_a_subjects_rows_share_its_columns_and_a_missing_number_has_a_reason() -> None:
+    subject = Subject({"paper": "zoo", "dataset": "demo", "partition": "demo"}, "ours", "shots=5", 2)
+    row = subject.row("share", 0.5, 3, "up", slice="split=test", lo=0.4, hi=0.6)
+    assert (row.method, row.variant, row.seed, row.slice, row.partition) == ("ours", "shots=5", 2, "split=test", "demo")
+    assert (row.value, row.lo, row.hi, row.reason) == (0.5, 0.4, 0.6, "")
+    for value in (None, math.nan, math.inf):
+        lost = subject.row("share", value, 0, "up", lo=0.4, hi=0.6, reason="no test part")
+        assert (lost.value, lost.lo, lost.hi, lost.reason) == (None, None, None, "no test part")
+    assert subject.row("share", math.nan, 0, "up").reason == "not a finite number"
+    assert subject.row("share", 0.5, 3, "up", lo=math.nan, hi=0.6).hi is None
+    assert hash(subject) == hash(Subject({}, "ours", "shots=5", 2))

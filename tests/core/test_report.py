@@ -1,3 +1,5 @@
+import base64
+import hashlib
 import re
 import subprocess
 import sys
@@ -238,3 +240,45 @@ def test_a_page_of_other_parts() -> None:
     assert [value for tag, name, value in reader.attributes if (tag, name) == ("a", "href")] == [f"#{anchor}" for anchor in anchors]
     assert len(set(anchors)) == 3
     assert reader.texts["p"] == ["all", "a", "Nothing to show here.", "b"]
+
+
+def test_provenance_names_what_a_page_rests_on() -> None:
+    about = {
+        "partition": "demo",
+        "seeds": [0, 1],
+        "manifests": {"model": {"key": "k1", "digest": "d" * 40, "code": "c" * 40, "seconds": 2.5}, "dataset": {"key": "<k0>"}},
+        "versions": {"numpy": "2.0"},
+    }
+    html = report.provenance(about)
+    assert "<dt>partition</dt><dd>demo</dd>" in html and "<dd>[0, 1]</dd>" in html
+    assert "d" * 16 in html and "d" * 17 not in html and "&lt;k0&gt;" in html
+    assert "<summary>Versions</summary>" in html and "<dt>numpy</dt><dd>2.0</dd>" in html
+    assert "2.50" in report.seconds_taken(about, "Made in") and report.seconds_taken({}, "Made in") == ""
+    bare = report.provenance({"partition": "demo"})
+    assert "Versions" not in bare and "<table" not in bare
+
+
+def test_options_stand_in_the_order_of_the_spine() -> None:
+    about = {
+        "manifests": {
+            "model": {"block": {"lr": 0.1}},
+            "dataset": {"block": {"side": 8}},
+            "extra": {"block": {}},
+            "evaluation": {"block": {"x": 1}},
+        }
+    }
+    html = report.options(about, {"seeds": [0]}, ["dataset", "model"])
+    assert re.findall("Options of ([a-z]+)", html) == ["evaluation", "dataset", "model"]
+    assert html.count("<details open>") == 1 and "<dd>[0]</dd>" in html
+
+
+def test_a_script_that_was_given_runs_and_no_other() -> None:
+    script = "document.title = 'a' + 1;\nif (1 < 2) { let x = `</`.length; }".replace("</", "<\\/")
+    page = report.shell("t", "s", {"One": report.paragraph("<script>bad()</script>")}, script)
+    policy = re.search(r"default-src[^\"]*", page)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy and policy.group().endswith(f"; script-src 'sha256-{digest}'")
+    assert page.count("<script>") == 1 and f"<script>{script}</script>\n</body>" in page
+    assert "script-src" not in report.shell("t", "s", {}) and "<script" not in report.shell("t", "s", {})
+    with pytest.raises(UsageError, match="may not hold"):
+        report.shell("t", "s", {}, "x = '</script>'")

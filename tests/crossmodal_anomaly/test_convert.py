@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tenfold.core.errors import BadData
+from tenfold.core.files import Unreadable
 from tenfold.crossmodal_anomaly import convert
 from tenfold.crossmodal_anomaly.config import Dataset
-from tenfold.crossmodal_anomaly.images import Unreadable, read_xyz
+from tenfold.crossmodal_anomaly.images import read_xyz
 
 BLOCK = Dataset(xyz_unit="m", max_quarantine=0.05, max_nonfinite=0.2, light=4)
 CAMERA = {"fx": 50.0, "fy": 52.0, "cx": 3.5, "cy": 4.0, "depth_scale": 0.001}

@@ -7,9 +7,10 @@ import pytest
 import yaml
 from PIL import Image
 
+from tenfold.core.files import Unreadable
 from tenfold.crossmodal_anomaly import eyecandies
 from tenfold.crossmodal_anomaly.config import Dataset
-from tenfold.crossmodal_anomaly.images import Unreadable, read_xyz
+from tenfold.crossmodal_anomaly.images import read_xyz
 
 BLOCK = Dataset(xyz_unit="m", max_quarantine=0.05, max_nonfinite=0.2, light=4)
 SIDE = 64

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tenfold.core.files import Unreadable
 from tenfold.crossmodal_anomaly import images
-from tenfold.crossmodal_anomaly.images import Unreadable, read_depth, read_gt, read_rgb, read_xyz
+from tenfold.crossmodal_anomaly.images import read_depth, read_gt, read_rgb, read_xyz
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (9, 7, 3), np.uint8)

@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, roc_auc_score
 
-from tenfold.core.metrics import to_table
+from tenfold.core.metrics import Subject, to_table
 from tenfold.crossmodal_anomaly import aupro, curves, metrics
-from tenfold.crossmodal_anomaly.metrics import Subject
 
 IDENTITY = {"paper": "crossmodal_anomaly", "dataset": "tiny", "partition": "tiny.disc", "model_key": "k", "data_version": "v"}
 

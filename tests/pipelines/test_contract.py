@@ -4,6 +4,8 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
@@ -33,6 +35,24 @@ def set_good(root: Path, number: int) -> None:
     tree = yaml.safe_load((root / "params.yaml").read_text())
     tree[PAPER]["datasets"]["demo"]["make"]["good"] = number
     (root / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+
+
+def test_a_warning_is_not_blamed_for_a_failure() -> None:
+    """Both checks are broken, only the error is why the run failed."""
+    from dagster import AssetCheckEvaluation, AssetCheckSeverity, AssetKey
+
+    from pipelines.commands.run import explain_failure
+    from pipelines.targets import Target
+
+    def event(name: str, severity: AssetCheckSeverity) -> Any:
+        check = AssetCheckEvaluation(AssetKey([PAPER, "dataset"]), name, False, {}, severity=severity, blocking=True)
+        return SimpleNamespace(
+            event_type_value="ASSET_CHECK_EVALUATION", event_specific_data=check, is_step_failure=False, is_run_failure=False
+        )
+
+    events = [event("contract_loose", AssetCheckSeverity.WARN), event("contract_strict", AssetCheckSeverity.ERROR)]
+    said, stopped = explain_failure(SimpleNamespace(all_events=events), Target(PAPER, PARTITION))
+    assert "contract_strict" in said and "contract_loose" not in said and not stopped
 
 
 def test_a_broken_contract(copied: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -66,6 +66,48 @@ class Row:
     def identity(self) -> tuple[str, str, str, int, str, str]:
         """What makes a row unique in its table."""
         return self.partition, self.method, self.variant, self.seed, self.slice, self.metric
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What rows are about: the columns that all rows of one network or baseline share (`identity`: paper, dataset, partition, ...)."""
+
+    identity: dict[str, str] = field(hash=False)
+    method: str
+    variant: str = ""
+    seed: int = 0
+
+    def row(
+        self,
+        metric: str,
+        value: float | None,
+        n: int,
+        better: Better,
+        *,
+        slice: str = "all",
+        lo: float | None = None,
+        hi: float | None = None,
+        reason: str = "",
+        scale: str = "1",
+        timing: bool = False,
+    ) -> Row:
+        """One number. None, NaN and infinities become null with `reason`; an interval needs a value and both ends."""
+        missing = value is None or not math.isfinite(value)
+        bounded = not missing and lo is not None and hi is not None and math.isfinite(lo) and math.isfinite(hi)
+        shared: dict[str, Any] = {"method": self.method, "variant": self.variant, "seed": self.seed, **self.identity}
+        return Row(
+            metric=metric,
+            value=None if missing else value,
+            lo=lo if bounded else None,
+            hi=hi if bounded else None,
+            reason=(reason or "not a finite number") if missing else "",
+            n=n,
+            better=better,
+            scale=scale,
+            timing=timing,
+            slice=slice,
+            **shared,
+        )
 
 
 def to_table(rows: Iterable[Row]) -> pa.Table:

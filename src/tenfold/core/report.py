@@ -1,10 +1,14 @@
 """The report of a paper: one self-contained HTML page, always with the same eight parts.
 
 Everything is escaped unless it is `Html`. Build `Html` with the helpers below, or with `markup`, never with an f-string.
-The page carries a content policy that forbids scripts and every outside address, so that a mistake stays harmless.
+The page carries a content policy that forbids every outside address, and all scripts but those that the page was given, which it names by
+their hash: a mistake stays harmless.
 """
 
+import base64
+import hashlib
 import html
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +38,7 @@ Cell = Content | tuple[float | None, float | None, float | None]
 
 @dataclass(frozen=True)
 class Page:
-    """A report. Each part after `claims` is `Html` or plain text; an empty one says that there is nothing."""
+    """A report. Each part after `claims` is `Html` or plain text; an empty one says that there is nothing. `script`: JavaScript of a player."""
 
     title: str
     subtitle: str
@@ -46,6 +50,7 @@ class Page:
     data: str
     cost: str
     provenance: str
+    script: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,11 +76,14 @@ def render(page: Page) -> str:
         "Cost": page.cost,
         "Provenance": page.provenance,
     }
-    return shell(page.title, page.subtitle, parts)
+    return shell(page.title, page.subtitle, parts, page.script)
 
 
-def shell(title: str, subtitle: str, parts: Mapping[str, str]) -> str:
-    """A self-contained page of named parts with a table of contents; an empty part says that there is nothing."""
+def shell(title: str, subtitle: str, parts: Mapping[str, str], script: str = "") -> str:
+    """A self-contained page of named parts with a table of contents; an empty part says that there is nothing.
+
+    `script` is trusted, as the templates are, and the only one that the page's policy lets run.
+    """
     anchors = {name: re.sub("[^a-z0-9]+", "-", name.lower()) for name in parts}
     links = join(*(markup('<li><a href="#{}">{}</a></li>', anchors[name], name) for name in parts))
     sections = join(
@@ -89,7 +97,11 @@ def shell(title: str, subtitle: str, parts: Mapping[str, str]) -> str:
             for name, body in parts.items()
         )
     )
-    return markup(_PAGE, title=title, subtitle=subtitle, style=Html(CSS), links=links, sections=sections)
+    if "</" in script:
+        raise UsageError("a report's script may not hold `</`: it would end there. Write it as `<\\/`.")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy, tag = (Html(f"; script-src 'sha256-{digest}'"), Html(f"<script>{script}</script>\n")) if script else (Html(""), Html(""))
+    return markup(_PAGE, title=title, subtitle=subtitle, style=Html(CSS), links=links, sections=sections, policy=policy, script=tag)
 
 
 def markup(template: str, *values: Content, **named: Content) -> Html:
@@ -176,6 +188,42 @@ def facts(pairs: Mapping[str, Content] | Iterable[tuple[str, Content]]) -> Html:
     """Names and values, one pair a line, the values in a fixed-width face."""
     items = pairs.items() if isinstance(pairs, Mapping) else pairs
     return markup('<dl class="facts">{}</dl>', join(*(markup("<dt>{}</dt><dd>{}</dd>", name, value) for name, value in items)))
+
+
+def settings(values: Mapping[str, Any]) -> Html:
+    """Names and values of any kind, as `facts`: text as it is, all else as JSON."""
+    return facts(
+        {name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str) for name, value in values.items()}
+    )
+
+
+def options(about: Mapping[str, Any], used: Mapping[str, Any], spine: Sequence[str]) -> Html:
+    """The options of every asset, to open: `used` by the evaluation first, then those of the manifests in `about`, in the order of `spine`."""
+    manifests = about.get("manifests", {})
+    blocks = [
+        details(f"Options of {name}", settings(manifests[name].get("block", {})))
+        for name in sorted(manifests, key=lambda name: spine.index(name) if name in spine else len(spine))
+        if manifests[name].get("block") and name != "evaluation"
+    ]
+    return join(details("Options of evaluation", settings(used), opened=True), *blocks)
+
+
+def seconds_taken(about: Mapping[str, Any], caption: str) -> Html:
+    """What each asset took to make, from the manifests in `about`; nothing where none says so."""
+    rows = [[name, float(m["seconds"])] for name, m in about.get("manifests", {}).items() if m.get("seconds") is not None]
+    return table(["asset", "seconds"], rows, caption) if rows else Html("")
+
+
+def provenance(about: Mapping[str, Any]) -> Html:
+    """The part *Provenance*: plain names and values; under `manifests` those of all upstream assets, under `versions` the libraries'."""
+    manifests = about.get("manifests", {})
+    keys = [[name, str(m.get("key", "")), str(m.get("digest", ""))[:16], str(m.get("code", ""))[:16]] for name, m in manifests.items()]
+    versions = about.get("versions", {})
+    return join(
+        settings({name: value for name, value in about.items() if name not in ("manifests", "versions")}),
+        table(["asset", "key", "digest", "code"], keys, "What this page rests on") if keys else "",
+        details("Versions", settings(versions)) if versions else "",
+    )
 
 
 def code(text: str) -> Html:
@@ -359,7 +407,7 @@ _PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{title}</title>
@@ -370,6 +418,6 @@ _PAGE = """<!doctype html>
 <main>
 <header><h1>{title}</h1><p class="subtitle">{subtitle}</p></header>
 {sections}</main>
-</body>
+{script}</body>
 </html>
 """

@@ -89,6 +89,14 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Rescored:
+    """The present champion on new samples: its headline (NaN if there is none), and whether the data have drifted."""
+
+    value: float
+    drift: Check
+
+
+@dataclass(frozen=True)
 class Made:
     """What a stage reports beside its files: notes and checks for people, `facts` (small JSON) for later stages."""
 

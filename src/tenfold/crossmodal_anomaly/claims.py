@@ -1,16 +1,15 @@
 """The paper's claims, judged on `metrics.parquet` alone.
 
-A claim with several conditions is judged on its smallest margin: how far the tightest condition is from its limit, 0 being the limit.
+A claim with several conditions is judged on its smallest margin (`core.claims.judge_conditions`).
 """
 
-import csv
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tenfold.core import claims as core
-from tenfold.core.claims import Claim, Op, Scope
+from tenfold.core.claims import Claim, Condition, Scope, minus, over
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,28 +48,6 @@ _PUBLISHED = {
     "C5": ("memory_mb", "MB at inference"),
     "C6": ("aupro_30_shots", "AUPRO@30"),
 }
-
-
-@dataclass(frozen=True)
-class Condition:
-    """One thing that must hold: `value op limit`, with the value's interval where there is one."""
-
-    what: str
-    value: float | None
-    op: Op
-    limit: float
-    lo: float | None = None
-    hi: float | None = None
-
-    @property
-    def margin(self) -> float:
-        """Distance to the limit, positive on the side that holds."""
-        assert self.value is not None
-        return self.value - self.limit if self.op in (">=", ">") else self.limit - self.value
-
-    def text(self) -> str:
-        """What was measured against what was wanted."""
-        return f"{self.what} {self.value:.3f} ({self.op} {self.limit:g})" if self.value is not None else f"{self.what}: none"
 
 
 class Numbers:
@@ -142,8 +119,7 @@ def judge_dataset(metrics: "pa.Table") -> list[Claim]:
 
 def published_rows() -> list[dict[str, str]]:
     """The rows of `published.csv`."""
-    with (Path(__file__).parent / "published.csv").open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+    return core.published_rows(Path(__file__).parent)
 
 
 def published(claim: str) -> str:
@@ -159,21 +135,21 @@ def _c1(n: Numbers, scope: Scope) -> Claim:
     ours = n.get("ours", "aupro_30")
     rival = n.best(JOINT_BANKS, "aupro_30")
     lo, hi = n.get("ours", MARGIN, column="lo"), n.get("ours", MARGIN, column="hi")
-    conditions = [Condition("AUPRO@30 over the better joint bank", _minus(ours, rival), ">=", 0.02, lo, hi)]
+    conditions = [Condition("AUPRO@30 over the better joint bank", minus(ours, rival), ">=", 0.02, lo, hi)]
     mismatch = n.kind("ours", "i_auroc", "mismatch")
     if mismatch is not None:
         conditions.append(Condition("I-AUROC on mismatch", mismatch, ">=", 0.95))
-        conditions.append(Condition("the same over every bank", _minus(mismatch, n.best_kind(BANKS, "i_auroc", "mismatch")), ">", 0.0))
+        conditions.append(Condition("the same over every bank", minus(mismatch, n.best_kind(BANKS, "i_auroc", "mismatch")), ">", 0.0))
     return _claim("C1", scope, conditions, n.seeds())
 
 
 def _c2(n: Numbers) -> Claim:
-    value = _minus(n.get("ours", "i_auroc"), n.best(JOINT_BANKS, "i_auroc"))
+    value = minus(n.get("ours", "i_auroc"), n.best(JOINT_BANKS, "i_auroc"))
     return _claim("C2", "dataset", [Condition("I-AUROC over the better joint bank", value, ">=", -0.01)], n.seeds())
 
 
 def _c2_here(n: Numbers) -> Claim:
-    value = _minus(n.get("ours", "i_auroc"), n.best(JOINT_BANKS, "i_auroc"))
+    value = minus(n.get("ours", "i_auroc"), n.best(JOINT_BANKS, "i_auroc"))
     here = f"; this unit alone: {value:+.3f}" if value is not None else ""
     reason = f"a statement about the mean over all units, judged on the scoreboard{here}"
     return _claim("C2", "dataset", [Condition("I-AUROC over the better joint bank", None, ">=", -0.01)], n.seeds(), reason)
@@ -184,15 +160,15 @@ def _c3(n: Numbers, scope: Scope) -> Claim:
     conditions = []
     for metric, word in (("aupro_30", "AUPRO@30"), ("i_auroc", "I-AUROC")):
         value = n.get(method, metric)
-        conditions.append(Condition(f"{word} over the better direction", _minus(value, n.best(("d2_only", "d3_only"), metric)), ">=", 0.0))
-        conditions.append(Condition(f"{word} over the sum", _minus(value, n.get("sum", metric)), ">=", -0.005))
+        conditions.append(Condition(f"{word} over the better direction", minus(value, n.best(("d2_only", "d3_only"), metric)), ">=", 0.0))
+        conditions.append(Condition(f"{word} over the sum", minus(value, n.get("sum", metric)), ">=", -0.005))
     return _claim("C3", scope, conditions, n.seeds())
 
 
 def _c4(n: Numbers) -> Claim:
     ours, bank = _total(n, "ours", "", ("ms_map", "ms_score")), n.get("bank_joint", "ms_map")
     what = "time to map and score a part over the search of bank_joint, same threads"
-    return _claim("C4", "partition", [Condition(what, _over(ours, bank), "<=", 0.5)], n.seeds())
+    return _claim("C4", "partition", [Condition(what, over(ours, bank), "<=", 0.5)], n.seeds())
 
 
 def _c5(n: Numbers) -> Claim:
@@ -200,12 +176,12 @@ def _c5(n: Numbers) -> Claim:
     model, bank = n.get("ours", "model_bytes"), n.get("bank_joint", "bank_bytes")
     few = [v for v in n.variants if v.startswith("shots=") and "," not in v]
     sizes = [n.get("ours", "model_bytes", v) for v in few]
-    changes = [_minus(size, model) for size in sizes if size is not None]
+    changes = [minus(size, model) for size in sizes if size is not None]
     reason = ""
     if parts is not None and parts < 40:
         reason = f"needs at least 40 training parts; there are {parts:.0f}"
         model = None
-    conditions = [Condition("bytes of both mappers over those of bank_joint", _over(model, bank), "<=", 0.5)]
+    conditions = [Condition("bytes of both mappers over those of bank_joint", over(model, bank), "<=", 0.5)]
     largest = max((abs(c) for c in changes if c is not None), default=0.0)
     if largest and not reason:
         conditions.append(Condition("bytes by which the mappers change with the training parts", largest, "<=", 0.0))
@@ -221,8 +197,8 @@ def _c6(n: Numbers) -> Claim:
     full, ten, five = (n.get("ours", "aupro_30", v) for v in ("", "shots=10", "shots=5"))
     bank = n.best(JOINT_BANKS, "aupro_30", "shots=10")
     conditions = [
-        Condition("AUPRO@30 lost with 10 parts", _minus(full, ten), "<=", 0.08),
-        Condition("AUPRO@30 with 10 parts over the better joint bank with the same parts", _minus(ten, bank), ">=", 0.0),
+        Condition("AUPRO@30 lost with 10 parts", minus(full, ten), "<=", 0.08),
+        Condition("AUPRO@30 with 10 parts over the better joint bank with the same parts", minus(ten, bank), ">=", 0.0),
     ]
     claim = _claim("C6", "partition", conditions, n.seeds("shots=10"))
     return replace(claim, measure=f"{claim.measure}; with 5 parts AUPRO@30 is {five:.3f}") if five is not None else claim
@@ -240,9 +216,9 @@ def _c7(n: Numbers) -> Claim:
     conditions = []
     for depth, (faster, loss) in zip(depths, PRUNING, strict=False):
         variant = f"depth={depth}"
-        speed = _over(whole, _total(n, "ours", variant, stages))
+        speed = over(whole, _total(n, "ours", variant, stages))
         conditions.append(Condition(f"depth {depth}: speed-up", speed, ">=", faster))
-        conditions.append(Condition(f"depth {depth}: AUPRO@30 lost", _minus(full, n.get("ours", "aupro_30", variant)), "<=", loss))
+        conditions.append(Condition(f"depth {depth}: AUPRO@30 lost", minus(full, n.get("ours", "aupro_30", variant)), "<=", loss))
     return _claim("C7", "partition", conditions, n.seeds(f"depth={depths[0]}"))
 
 
@@ -250,47 +226,28 @@ def _c8(n: Numbers) -> Claim:
     method, conditions = n.product(), []
     for kinds, bank in ((("dent", "bump"), "bank_2d"), (("stain",), "bank_3d")):
         for kind in kinds:
-            value = _minus(n.kind(method, "aupro_30", kind), n.kind(bank, "aupro_30", kind))
+            value = minus(n.kind(method, "aupro_30", kind), n.kind(bank, "aupro_30", kind))
             conditions.append(Condition(f"AUPRO@30 on {kind} over {bank}", value, ">=", 0.05))
     return _claim("C8", "partition", conditions, n.seeds(), "needs the defect kinds dent, bump and stain, which tell the modalities apart")
 
 
 def _claim(id: str, scope: Scope, conditions: Sequence[Condition], seeds: Sequence[int], reason: str = "") -> Claim:
-    """One condition is judged as it is, several on their smallest margin; a missing number judges nothing."""
-    shared: dict[str, Any] = {
-        "id": id,
-        "statement": STATEMENTS[id],
-        "scope": scope,
-        "source": SOURCES[id],
-        "seeds": list(seeds),
-        "published": published(id),
-    }
-    tightest = conditions[0]
-    missing = [c.what for c in conditions if c.value is None]
-    if missing:
-        why = reason or f"not measured: {'; '.join(missing)}"
-        return core.judge(measure=tightest.what, measured=None, op=tightest.op, threshold=tightest.limit, reason=why, **shared)
-    if len(conditions) == 1:
-        c = tightest
-        return core.judge(measure=c.what, measured=c.value, lo=c.lo, hi=c.hi, op=c.op, threshold=c.limit, **shared)
-    tightest = min(conditions, key=lambda c: c.margin)
-    lo, hi = _minus(tightest.lo, tightest.limit), _minus(tightest.hi, tightest.limit)
-    strict: Op = ">" if tightest.op in (">", "<") else ">="
-    measure = "smallest margin of: " + "; ".join(c.text() for c in conditions)
-    return core.judge(measure=measure, measured=tightest.margin, lo=lo, hi=hi, op=strict, threshold=0.0, **shared)
+    return core.judge_conditions(
+        conditions,
+        id=id,
+        statement=STATEMENTS[id],
+        scope=scope,
+        source=SOURCES[id],
+        seeds=seeds,
+        published=published(id),
+        reason=reason,
+        form=".3f",
+    )
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [v for v in values if v is not None]
     return sum(known) / len(known) if known and len(known) == len(values) else None
-
-
-def _minus(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else a - b
-
-
-def _over(a: float | None, b: float | None) -> float | None:
-    return None if a is None or not b else a / b
 
 
 def _total(n: Numbers, method: str, variant: str, metrics: Sequence[str]) -> float | None:

@@ -1,7 +1,6 @@
 """What must hold of this paper's tables, as plain data.
 
-Each rule names a Great Expectations expectation (without `expect_`) and its arguments, how grave a breach is, and what it
-means. `samples` adds the columns that rules over several rows, or over files, need.
+Rules as in `core.contract`. `samples` adds the columns that rules over several rows, or over files, need.
 """
 
 from collections import defaultdict
@@ -11,64 +10,46 @@ from typing import Any
 import pyarrow as pa
 
 from tenfold.core import tables
-
-Rule = dict[str, Any]
-
-_SHA256 = "^[0-9a-f]{64}$"
-
-
-def _rule(expect: str, says: str, severity: str = "critical", **arguments: Any) -> Rule:
-    return {"expect": expect, **arguments, "severity": severity, "says": says}
-
-
-def _given(*columns: str) -> list[Rule]:
-    return [_rule("column_values_to_not_be_null", f"every row has its {name}", column=name) for name in columns]
-
-
-def _holds(column: str, says: str) -> Rule:
-    return _rule("column_values_to_be_in_set", says, column=column, value_set=[True])
-
+from tenfold.core.contract import SHA256, Rule, given, holds, metrics, present, rule, with_columns
 
 SAMPLES: list[Rule] = [
-    _rule("table_row_count_to_be_between", "there are parts", min_value=1),
-    *_given("id", "split", "label", "defect", "rgb_path", "rgb_sha256", "xyz_path", "xyz_sha256", "height", "width", "n_valid"),
-    _rule("column_values_to_be_unique", "an id stands once: stems are unique within split and defect", column="id"),
-    _rule("column_values_to_be_in_set", "the split is known", column="split", value_set=["train", "validation", "test"]),
-    _rule("column_distinct_values_to_contain_set", "there are parts to train on", column="split", value_set=["train"]),
-    _rule(
+    rule("table_row_count_to_be_between", "there are parts", min_value=1),
+    *given("id", "split", "label", "defect", "rgb_path", "rgb_sha256", "xyz_path", "xyz_sha256", "height", "width", "n_valid"),
+    rule("column_values_to_be_unique", "an id stands once: stems are unique within split and defect", column="id"),
+    rule("column_values_to_be_in_set", "the split is known", column="split", value_set=["train", "validation", "test"]),
+    rule("column_distinct_values_to_contain_set", "there are parts to train on", column="split", value_set=["train"]),
+    rule(
         "column_distinct_values_to_contain_set",
         "there are good parts held out for the threshold and parts to test on",
         "warning",
         column="split",
         value_set=["validation", "test"],
     ),
-    _rule("column_values_to_be_in_set", "a label is 0 (good) or 1 (defect)", column="label", value_set=[0, 1]),
-    _rule("column_values_to_match_regex", "the colour file's hash is a sha256", column="rgb_sha256", regex=_SHA256),
-    _rule("column_values_to_match_regex", "the cloud's hash is a sha256", column="xyz_sha256", regex=_SHA256),
-    _rule("column_values_to_be_between", "pictures have a sensible height (px)", column="height", min_value=16, max_value=32768),
-    _rule("column_values_to_be_between", "pictures have a sensible width (px)", column="width", min_value=16, max_value=32768),
-    _rule("column_values_to_be_between", "a scan has points", column="n_valid", min_value=128),
-    _rule("column_values_to_be_between", "coordinates are metres or millimetres", column="xyz_scale", min_value=0.001, max_value=1.0),
-    _holds("good_outside_test", "only good parts are trained and calibrated on"),
-    _holds("label_fits_folder", "a part is good exactly if it stands in `good`"),
-    _holds("same_stem", "colour, cloud and mask of a part carry the same name"),
-    _holds("not_in_train_and_test", "no file of the test parts is a file of the training parts"),
-    _holds("mask_for_defect", "every defect part of the test has a mask"),
-    _holds("files_present", "every file is there, in its recorded size"),
+    rule("column_values_to_be_in_set", "a label is 0 (good) or 1 (defect)", column="label", value_set=[0, 1]),
+    rule("column_values_to_match_regex", "the colour file's hash is a sha256", column="rgb_sha256", regex=SHA256),
+    rule("column_values_to_match_regex", "the cloud's hash is a sha256", column="xyz_sha256", regex=SHA256),
+    rule("column_values_to_be_between", "pictures have a sensible height (px)", column="height", min_value=16, max_value=32768),
+    rule("column_values_to_be_between", "pictures have a sensible width (px)", column="width", min_value=16, max_value=32768),
+    rule("column_values_to_be_between", "a scan has points", column="n_valid", min_value=128),
+    rule("column_values_to_be_between", "coordinates are metres or millimetres", column="xyz_scale", min_value=0.001, max_value=1.0),
+    holds("good_outside_test", "only good parts are trained and calibrated on"),
+    holds("label_fits_folder", "a part is good exactly if it stands in `good`"),
+    holds("same_stem", "colour, cloud and mask of a part carry the same name"),
+    holds("not_in_train_and_test", "no file of the test parts is a file of the training parts"),
+    holds("mask_for_defect", "every defect part of the test has a mask"),
+    holds("files_present", "every file is there, in its recorded size"),
 ]
 
 PREPARED: list[Rule] = [
-    _rule("table_row_count_to_be_between", "there are prepared parts", min_value=1),
-    *_given("id", "split", "label", "inlier_ratio", "kept_fraction", "n_valid", "median_z"),
-    _rule("column_values_to_be_unique", "an id stands once", column="id"),
-    _rule("column_values_to_be_between", "the share of plane points is a share", column="inlier_ratio", min_value=0.0, max_value=1.0),
-    _rule("column_values_to_be_between", "the kept share is a share", column="kept_fraction", min_value=0.0, max_value=1.0),
-    _rule(
-        "column_values_to_be_between", "an object is mostly one piece", "warning", column="kept_fraction", min_value=0.6, strict_min=True
-    ),
-    _rule("column_values_to_be_between", "enough points for any descriptor", column="n_valid", min_value=128),
-    _rule("column_values_to_be_between", "enough points for the paper's 1024 groups", "warning", column="n_valid", min_value=1024),
-    _rule(
+    rule("table_row_count_to_be_between", "there are prepared parts", min_value=1),
+    *given("id", "split", "label", "inlier_ratio", "kept_fraction", "n_valid", "median_z"),
+    rule("column_values_to_be_unique", "an id stands once", column="id"),
+    rule("column_values_to_be_between", "the share of plane points is a share", column="inlier_ratio", min_value=0.0, max_value=1.0),
+    rule("column_values_to_be_between", "the kept share is a share", column="kept_fraction", min_value=0.0, max_value=1.0),
+    rule("column_values_to_be_between", "an object is mostly one piece", "warning", column="kept_fraction", min_value=0.6, strict_min=True),
+    rule("column_values_to_be_between", "enough points for any descriptor", column="n_valid", min_value=128),
+    rule("column_values_to_be_between", "enough points for the paper's 1024 groups", "warning", column="n_valid", min_value=1024),
+    rule(
         "column_values_to_be_between",
         "the part is 5 cm to 5 m away: coordinates are metres from the camera",
         "warning",
@@ -79,30 +60,19 @@ PREPARED: list[Rule] = [
 ]
 
 SCORES: list[Rule] = [
-    _rule("table_row_count_to_be_between", "there are scores", min_value=1),
-    *_given("id", "label", "method", "variant", "seed", "score"),
-    _rule(
+    rule("table_row_count_to_be_between", "there are scores", min_value=1),
+    *given("id", "label", "method", "variant", "seed", "score"),
+    rule(
         "compound_columns_to_be_unique",
         "one row a part, method, variant and seed",
         column_list=["id", "method", "variant", "seed"],
     ),
-    _rule("column_values_to_be_in_set", "a label is 0 (good) or 1 (defect)", column="label", value_set=[0, 1]),
-    _rule("column_values_to_be_between", "scores are finite and not negative", column="score", min_value=0.0, max_value=1e30),
+    rule("column_values_to_be_in_set", "a label is 0 (good) or 1 (defect)", column="label", value_set=[0, 1]),
+    rule("column_values_to_be_between", "scores are finite and not negative", column="score", min_value=0.0, max_value=1e30),
 ]
 
-METRICS: list[Rule] = [
-    _rule("table_row_count_to_be_between", "there are metrics", min_value=1),
-    *_given("paper", "dataset", "partition", "method", "variant", "seed", "slice", "metric", "n", "better", "timing"),
-    _rule(
-        "compound_columns_to_be_unique",
-        "a number stands once",
-        column_list=["partition", "method", "variant", "seed", "slice", "metric"],
-    ),
-    _rule("column_values_to_match_regex", "metric names are plain", column="metric", regex="^[a-z0-9_]+$"),
-    _rule("column_values_to_be_in_set", "the better direction is known", column="better", value_set=["up", "down", "none"]),
-    _rule("column_values_to_be_between", "a number rests on samples", column="n", min_value=0),
-    _rule("column_values_to_be_between", "values are finite", column="value", min_value=-1e30, max_value=1e30),
-    _rule(
+METRICS: list[Rule] = metrics(
+    rule(
         "column_values_to_be_between",
         "areas under curves lie in [0, 1]",
         column="value",
@@ -111,16 +81,7 @@ METRICS: list[Rule] = [
         row_condition='metric.str.contains("auroc|aupro") & ~metric.str.contains("margin")',
         condition_parser="pandas",
     ),
-    _rule(
-        "column_value_lengths_to_be_between",
-        "a missing value has its reason",
-        column="reason",
-        min_value=1,
-        row_condition="value.isnull()",
-        condition_parser="pandas",
-    ),
-    _rule("column_pair_values_a_to_be_greater_than_b", "an interval's ends are in order", column_A="hi", column_B="lo", or_equal=True),
-]
+)
 
 
 def samples(folder: Path, root: Path | None = None) -> pa.Table:
@@ -137,11 +98,9 @@ def samples(folder: Path, root: Path | None = None) -> pa.Table:
         "same_stem": [len({Path(row[f"{each}_path"]).stem for each in ("rgb", "xyz", "gt") if row[f"{each}_path"]}) == 1 for row in rows],
         "not_in_train_and_test": [index not in shared for index in range(len(rows))],
         "mask_for_defect": [row["label"] == 0 or row["gt_path"] is not None for row in rows],
-        "files_present": [None if root is None else _present(row, root) for row in rows],
+        "files_present": [None if root is None else present(row, root, ("rgb", "xyz", "gt")) for row in rows],
     }
-    for name, values in columns.items():
-        table = table.append_column(name, pa.array(values, pa.bool_()))
-    return table
+    return with_columns(table, columns)
 
 
 def _shared(rows: list[dict[str, Any]]) -> set[int]:
@@ -152,11 +111,3 @@ def _shared(rows: list[dict[str, Any]]) -> set[int]:
         for key in mine:
             splits[key].add(row["split"])
     return {index for index, mine in enumerate(keys) if any({"train", "test"} <= splits[key] for key in mine)}
-
-
-def _present(row: dict[str, Any], root: Path) -> bool:
-    for name in ("rgb", "xyz", "gt"):
-        path = row[f"{name}_path"]
-        if path is not None and not ((root / path).is_file() and (root / path).stat().st_size == row[f"{name}_bytes"]):
-            return False
-    return True

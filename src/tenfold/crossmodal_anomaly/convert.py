@@ -17,8 +17,9 @@ import tifffile
 from numpy.typing import NDArray
 
 from tenfold.core.errors import BadData
+from tenfold.core.files import Unreadable
 from tenfold.crossmodal_anomaly.config import Dataset
-from tenfold.crossmodal_anomaly.images import MAX_PIXELS, Unreadable, read_depth, read_rgb
+from tenfold.crossmodal_anomaly.images import MAX_PIXELS, read_depth, read_rgb
 from tenfold.crossmodal_anomaly.mvtec import Candidate, Found, find
 from tenfold.crossmodal_anomaly.samples import file_bytes, xyz_scale
 

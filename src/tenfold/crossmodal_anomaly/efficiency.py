@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 
-from tenfold.core.metrics import Row
+from tenfold.core.metrics import Row, Subject
 from tenfold.core.progress import Progress
 from tenfold.core.shards import ShardReader
 from tenfold.crossmodal_anomaly import baselines as rivals
@@ -23,7 +23,6 @@ from tenfold.crossmodal_anomaly.cache import FeatureFolder
 from tenfold.crossmodal_anomaly.extractors import Extractors
 from tenfold.crossmodal_anomaly.fewshot import Variant
 from tenfold.crossmodal_anomaly.maps import MapOptions
-from tenfold.crossmodal_anomaly.metrics import Subject
 from tenfold.crossmodal_anomaly.model import CrossModal
 
 P = ParamSpec("P")

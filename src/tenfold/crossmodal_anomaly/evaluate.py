@@ -23,7 +23,7 @@ from tenfold.core import atomic, seeding, tables
 from tenfold.core import claims as core_claims
 from tenfold.core import metrics as core_metrics
 from tenfold.core.errors import BadData, UsageError
-from tenfold.core.metrics import Row
+from tenfold.core.metrics import Row, Subject
 from tenfold.core.progress import Progress
 from tenfold.core.shards import ShardReader, ShardWriter
 from tenfold.core.stage import Made, Note
@@ -33,7 +33,6 @@ from tenfold.crossmodal_anomaly.cache import FeatureFolder
 from tenfold.crossmodal_anomaly.efficiency import Network, Rival
 from tenfold.crossmodal_anomaly.extractors import Extractors, load_extractors
 from tenfold.crossmodal_anomaly.maps import Combine, MapOptions
-from tenfold.crossmodal_anomaly.metrics import Subject
 from tenfold.crossmodal_anomaly.operators import operators
 from tenfold.crossmodal_anomaly.spool import Maps, Spool
 

@@ -15,9 +15,10 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from tenfold.core.files import Unreadable
 from tenfold.crossmodal_anomaly.config import Dataset
 from tenfold.crossmodal_anomaly.convert import write_part
-from tenfold.crossmodal_anomaly.images import Unreadable, read_depth
+from tenfold.crossmodal_anomaly.images import read_depth
 from tenfold.crossmodal_anomaly.mvtec import Candidate, Found, folders
 from tenfold.crossmodal_anomaly.samples import file_bytes
 

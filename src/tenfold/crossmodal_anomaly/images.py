@@ -13,6 +13,8 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from tenfold.core.files import Unreadable
+
 RGB_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 XYZ_SUFFIXES = (".tiff", ".tif")
 GT_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
@@ -24,15 +26,6 @@ MAX_FILE_BYTES = 1 << 30
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error, zlib.error, EOFError, RuntimeError)
-
-
-class Unreadable(Exception):
-    """One file of a sample cannot be used; the sample goes to quarantine."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
 
 
 def read_rgb(data: bytes) -> tuple[NDArray[np.uint8], list[str]]:

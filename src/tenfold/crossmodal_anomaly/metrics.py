@@ -4,13 +4,13 @@ Image metrics rank the parts by their score; pixel metrics come from `aupro`; in
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from tenfold.core.metrics import Better, Row, auroc
+from tenfold.core.metrics import Row, Subject, auroc
 from tenfold.crossmodal_anomaly import aupro, curves
 from tenfold.crossmodal_anomaly.aupro import LIMITS, Counts, Float, Int, Ties, Truth
 
@@ -18,7 +18,6 @@ HEADLINE: tuple[str, Literal["up", "down"]] = ("aupro_30", "up")
 """The metric that decides, and its good direction; the least gain is `champion.least_gain` of the recipe."""
 
 TOO_FEW = "needs at least one good and one defective part"
-Scale = Literal["1", "ms", "B"]
 
 
 def aupro_name(limit: float, suffix: str = "") -> str:
@@ -34,47 +33,6 @@ def slice_name(kind: str) -> str:
 def kind_of(slice_: str) -> str:
     """Inverse of `slice_name`."""
     return slice_.partition("=")[2].partition(",")[0] if slice_.startswith("defect=") else slice_
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What the rows are about; the columns that all rows of one network or baseline share."""
-
-    identity: dict[str, str] = field(hash=False)
-    method: str
-    variant: str
-    seed: int
-
-    def row(
-        self,
-        metric: str,
-        value: float | None,
-        n: int,
-        better: Better = "up",
-        *,
-        kind: str = "all",
-        lo: float | None = None,
-        hi: float | None = None,
-        reason: str = "",
-        scale: Scale = "1",
-        timing: bool = False,
-    ) -> Row:
-        """One number. A NaN becomes null and needs a reason."""
-        missing = value is None or not np.isfinite(value)
-        shared: dict[str, Any] = {"method": self.method, "variant": self.variant, "seed": self.seed, **self.identity}
-        return Row(
-            metric=metric,
-            value=None if missing else value,
-            lo=None if missing else lo,
-            hi=None if missing else hi,
-            reason=(reason or "not a finite number") if missing else "",
-            n=n,
-            better=better,
-            scale=scale,
-            timing=timing,
-            slice=slice_name(kind),
-            **shared,
-        )
 
 
 def best_f1(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
@@ -130,21 +88,21 @@ def measure(
     limit = LIMITS[0]
     headline, headline_draws = None, np.full(len(times), np.nan)
     for kind in ("all", *truth.defect_kinds()):
-        members = truth.members(kind)
+        members, where = truth.members(kind), slice_name(kind)
         y, s, n = labels[members], scores[members], len(members)
         value = auroc(y, s)
         wanted = kind == "all" or not subject.variant
         lo, hi = curves.interval(curves.auroc_draws(labels, scores, times, members), value) if wanted else (None, None)
-        rows.append(subject.row("i_auroc", value, n, kind=kind, lo=lo, hi=hi, reason=TOO_FEW))
-        rows.append(subject.row("best_f1", best_f1(y, s), n, kind=kind, reason=TOO_FEW))
+        rows.append(subject.row("i_auroc", value, n, "up", slice=where, lo=lo, hi=hi, reason=TOO_FEW))
+        rows.append(subject.row("best_f1", best_f1(y, s), n, "up", slice=where, reason=TOO_FEW))
         if threshold is not None:
             recall, fpr = rates(y, s, threshold)
-            rows.append(subject.row("recall", recall, int(y.sum()), kind=kind, reason="no defective part"))
+            rows.append(subject.row("recall", recall, int(y.sum()), "up", slice=where, reason="no defective part"))
             if kind == "all":
                 rows.append(subject.row("fpr", fpr, int(n - y.sum()), "down", reason="no good part"))
         pixel = aupro.pixel_metrics(truth, counts, kind, LIMITS, ties)
         ranked = pixel if p_auroc_counts is None else aupro.pixel_metrics(truth, p_auroc_counts, kind, LIMITS, ties)
-        rows.append(subject.row("p_auroc", ranked.p_auroc, pixel.parts, kind=kind, reason=pixel.reason))
+        rows.append(subject.row("p_auroc", ranked.p_auroc, pixel.parts, "up", slice=where, reason=pixel.reason))
         used = [i for i in members if truth.used[i]]
         for x in LIMITS:
             lo = hi = None
@@ -155,14 +113,14 @@ def measure(
                 lo, hi = curves.interval(draws, exact, binned)
                 if kind == "all":
                     headline, headline_draws = exact, draws + (exact - binned)
-            rows.append(subject.row(aupro_name(x), exact, pixel.parts, kind=kind, lo=lo, hi=hi, reason=pixel.reason))
+            rows.append(subject.row(aupro_name(x), exact, pixel.parts, "up", slice=where, lo=lo, hi=hi, reason=pixel.reason))
         no_fg = pixel.reason or "no defect-free pixel on the foreground"
-        rows.append(subject.row("aupro_fg_30", pixel.aupro_fg[limit], pixel.parts, kind=kind, reason=no_fg))
+        rows.append(subject.row("aupro_fg_30", pixel.aupro_fg[limit], pixel.parts, "up", slice=where, reason=no_fg))
         if kind == "all":
             fpr_points, pro_points = aupro.legacy_curve(truth, counts)
             for x in LIMITS:
                 area = aupro.curve_area(fpr_points, pro_points, x) if not pixel.reason else None
-                rows.append(subject.row(aupro_name(x, "_99pt"), area, pixel.parts, reason=pixel.reason))
+                rows.append(subject.row(aupro_name(x, "_99pt"), area, pixel.parts, "up", reason=pixel.reason))
     return Measured(rows, headline, headline_draws)
 
 
@@ -174,4 +132,4 @@ def margin_row(subject: Subject, ours: Measured, rivals: Sequence[Measured], met
     draws = ours.draws - np.max([r.draws for r in rivals if r.headline is not None], axis=0)
     value = ours.headline - max(values)
     lo, hi = curves.interval(draws, value)
-    return subject.row(metric, value, n, lo=lo, hi=hi)
+    return subject.row(metric, value, n, "up", lo=lo, hi=hi)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from tenfold.core import atomic, params, seeding
 from tenfold.core.errors import BadData, UsageError
+from tenfold.core.files import Unreadable
 from tenfold.crossmodal_anomaly import images, maps, prepare, scoring
 from tenfold.crossmodal_anomaly.extractors import Extractors
 from tenfold.crossmodal_anomaly.model import CrossModal
@@ -79,7 +80,7 @@ class Predictor:
         for number, (rgb, xyz) in enumerate(zip(frame["rgb"], frame["xyz"], strict=True)):
             try:
                 found = self.examine(self._array(rgb, "rgb", images.read_rgb), self._array(xyz, "xyz", images.read_xyz))
-            except (BadData, images.Unreadable) as error:
+            except (BadData, Unreadable) as error:
                 raise BadData(f"row {number}: {error}") from error
             rows.append(self._row(found, bool(options["maps"])))
         return pd.DataFrame(rows, columns=list(COLUMNS), index=frame.index)
@@ -123,7 +124,7 @@ class Predictor:
                 return decode(cell.read_bytes())[0]
             except OSError as error:
                 raise BadData(f"{cell} cannot be read: {error.strerror}") from error
-            except images.Unreadable as error:
+            except Unreadable as error:
                 raise BadData(f"{cell}: {error}") from error
         if isinstance(cell, str):
             try:

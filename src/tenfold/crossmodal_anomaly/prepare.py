@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tenfold.core import seeding, tables
 from tenfold.core.errors import BadData, Corrupt
+from tenfold.core.files import Unreadable
 from tenfold.core.progress import Progress
 from tenfold.core.shards import ShardReader, ShardWriter
 from tenfold.core.stage import Made, Note
@@ -211,7 +212,7 @@ def read_file(row: dict[str, Any], modality: str, files: Path, decode: Callable[
     """
     try:
         return decode(_verified(row, modality, files))[0]
-    except images.Unreadable as error:
+    except Unreadable as error:
         raise BadData(f"{files / row[f'{modality}_path']}: {error}") from error
 
 

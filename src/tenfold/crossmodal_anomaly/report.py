@@ -1,7 +1,6 @@
 """The report of one unit: what was found, how sure that is, against what, at what cost, on which data."""
 
 import json
-import shutil
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,16 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image
 
-from tenfold.core import atomic, tables
+from tenfold.core import atomic, report_folder, tables
 from tenfold.core import claims as core_claims
 from tenfold.core import figures as core_figures
 from tenfold.core import report as page
 from tenfold.core.progress import Progress
 from tenfold.core.report import Better, Content, Html
 from tenfold.core.shards import ShardReader
-from tenfold.core.stage import Made, Note
+from tenfold.core.stage import Made
 from tenfold.crossmodal_anomaly import claims, config, figures, maps
 from tenfold.crossmodal_anomaly.metrics import kind_of
 
@@ -40,6 +38,7 @@ METRICS = {
 }
 LEGACY = {"aupro_30": "aupro_30_99pt", "aupro_10": "aupro_10_99pt", "aupro_05": "aupro_05_99pt", "aupro_01": "aupro_01_99pt"}
 SPINE = ("dataset", "prepared", "features", "model", "baselines")
+THUMBNAILS = (("gallery", "Gallery", 700), ("scores", "Scores", 700), ("training", "Training", 900))
 TIE = 0.01
 """Linear maps within this of the networks' AUPRO@30 % count as a tie and are named in the verdict's part."""
 
@@ -108,45 +107,27 @@ def run(folders: dict[str, Path], block: config.Report, out: Path, provenance: d
     found = Evaluation.read(folders["evaluation"])
     threshold = _threshold(folders["model"], found)
     charts = _charts(found, folders["model"], threshold)
-    shutil.rmtree(out / "figures", ignore_errors=True)  # an attempt that was cut off may have drawn others
-    for name, content in charts.items():
-        atomic.write_bytes(out / "figures" / f"{name}.png", content)
+    report_folder.write_charts(out, charts)
     progress.advance()
     pictures = _Pictures(folders["prepared"], found)
     gallery = _gallery(pictures, found, block, out / "figures")
     extremes = _extremes(pictures, found, block, threshold)
     progress.advance()
-    html = page.render(
-        page.Page(
-            title=f"Crossmodal anomaly detection: {found.unit}",
-            subtitle="Crossmodal Feature Mapping (CVPR 2024): colour and geometry predict each other; a defect is where both fail.",
-            verdict=_verdict(found),
-            claims=found.claims,
-            numbers=_numbers(found, charts),
-            pictures=page.join(gallery, extremes, _shown(charts, ("pro", "roc", "scores", "training"))),
-            how=_how(folders, found, provenance),
-            data=_data(folders, found),
-            cost=_cost(found, provenance, charts),
-            provenance=_provenance(provenance),
-        )
+    content = page.Page(
+        title=f"Crossmodal anomaly detection: {found.unit}",
+        subtitle="Crossmodal Feature Mapping (CVPR 2024): colour and geometry predict each other; a defect is where both fail.",
+        verdict=_verdict(found),
+        claims=found.claims,
+        numbers=_numbers(found, charts),
+        pictures=page.join(gallery, extremes, report_folder.shown(charts, _CAPTIONS, ("pro", "roc", "scores", "training"))),
+        how=_how(folders, found, provenance),
+        data=_data(folders, found),
+        cost=_cost(found, provenance, charts),
+        provenance=page.provenance(provenance),
     )
-    atomic.write_text(out / "report.html", html)
+    made = report_folder.write(out, content, sentence(found), THUMBNAILS)
     progress.advance()
-    size = (out / "report.html").stat().st_size
-    notes = [Note("Verdict", "text", sentence(found)), *_thumbnails(out / "figures"), Note("Page, MB", "float", round(size / 1e6, 2))]
-    return Made(notes=notes, facts={"bytes": size})
-
-
-def _thumbnails(folder: Path) -> list[Note]:
-    """The pictures one looks at first, small: metadata is kept for ever in the event database."""
-    notes = []
-    for name, label, side in (("gallery", "Gallery", 700), ("scores", "Scores", 700), ("training", "Training", 900)):
-        path = folder / f"{name}.png"
-        if path.is_file():
-            with Image.open(path) as image:
-                uri = core_figures.image_uri(np.asarray(image.convert("RGB")), side, "jpeg")
-            notes.append(Note(label, "md", f"![{label}]({uri})"))
-    return notes
+    return made
 
 
 def sentence(found: Evaluation) -> str:
@@ -268,7 +249,7 @@ def _variants(found: Evaluation, charts: Mapping[str, bytes]) -> Html:
             if n.get(m, "aupro_30") is not None
         ]
         columns = ["method", *(f"{metric}, {word}" for word in ("all", *map(str, shots)) for metric in ("AUPRO@30 %", "I-AUROC"))]
-        parts += [page.heading("Few shots"), _shown(charts, ("few_shot",)), page.table(columns, rows)]
+        parts += [page.heading("Few shots"), report_folder.shown(charts, _CAPTIONS, ("few_shot",)), page.table(columns, rows)]
     if depths:
         rows = []
         for variant in ("", *(f"depth={d}" for d in depths)):
@@ -411,11 +392,6 @@ _CAPTIONS = {
 }
 
 
-def _shown(charts: Mapping[str, bytes], names: Sequence[str]) -> Html:
-    uris = [(name, core_figures.data_uri(charts[name], "image/png")) for name in names if name in charts]
-    return page.join(*(page.figure(uri, _CAPTIONS[name]) for name, uri in uris))
-
-
 def _how(folders: Mapping[str, Path], found: Evaluation, provenance: Mapping[str, Any]) -> Html:
     info = json.loads((folders["features"] / "features.json").read_text())
     mode = {
@@ -430,21 +406,14 @@ def _how(folders: Mapping[str, Path], found: Evaluation, provenance: Mapping[str
         "The threshold comes from held-out good parts. Pixels without a point score 0 unless `missing: neighbour` is set, "
         "so a hole without points is hard to see.",
     ]
-    manifests = provenance.get("manifests", {})
-    blocks = [
-        page.details(f"Options of {name}", page.facts({k: _plain(v) for k, v in manifests[name].get("block", {}).items()}))
-        for name in sorted(manifests, key=lambda name: SPINE.index(name) if name in SPINE else len(SPINE))
-        if manifests[name].get("block") and name != "evaluation"
-    ]
-    used = page.details("Options of evaluation", page.facts({k: _plain(v) for k, v in found.summary["options"].items()}), opened=True)
+    options = page.options(provenance, found.summary["options"], SPINE)
     extractors = ", ".join(
         f"{info[k]['name']} {info[k].get('sha256', '')[:12]}".strip() for k in ("extractor_2d", "extractor_3d") if k in info
     )
     return page.join(
         page.bullets(steps),
         page.paragraph(f"Extractors: {extractors}. ", mode.get(str(info.get("mode")), f"Extractor mode: {info.get('mode')}.")),
-        used,
-        *blocks,
+        options,
     )
 
 
@@ -499,7 +468,6 @@ def _cost(found: Evaluation, provenance: Mapping[str, Any], charts: Mapping[str,
         if n.get(m, "ms_map") is not None
     ]
     columns = ["method", "extract, ms", "operators, ms", "dense features, ms", "map or search, ms", "smooth and score, ms", "kept, MB"]
-    seconds = [[name, float(m["seconds"])] for name, m in provenance.get("manifests", {}).items() if m.get("seconds") is not None]
     threads = found.summary["threads"]
     note = (
         f"Medians, warm, one part at a time, methods taking turns, {threads} thread{'s' if threads > 1 else ''} for all. "
@@ -508,22 +476,10 @@ def _cost(found: Evaluation, provenance: Mapping[str, Any], charts: Mapping[str,
         f"{_mb(found.summary['peak_rss_bytes']):.0f} MB."
     )
     return page.join(
-        _shown(charts, ("trade_off",)),
+        report_folder.shown(charts, _CAPTIONS, ("trade_off",)),
         page.table(columns, rows, "Time and memory"),
         page.paragraph(note),
-        page.table(["asset", "seconds"], seconds, "What this unit took to make") if seconds else "",
-    )
-
-
-def _provenance(provenance: Mapping[str, Any]) -> Html:
-    plain = {name: _plain(value) for name, value in provenance.items() if name not in ("manifests", "versions")}
-    manifests = provenance.get("manifests", {})
-    keys = [[name, str(m.get("key", "")), str(m.get("digest", ""))[:16], str(m.get("code", ""))[:16]] for name, m in manifests.items()]
-    versions = {name: _plain(value) for name, value in dict(provenance.get("versions", {})).items()}
-    return page.join(
-        page.facts(plain),
-        page.table(["asset", "key", "digest", "code"], keys, "What this page rests on") if keys else "",
-        page.details("Versions", page.facts(versions)) if versions else "",
+        page.seconds_taken(provenance, "What this unit took to make"),
     )
 
 
@@ -545,10 +501,6 @@ def _kind(id: str) -> str:
 
 def _stem(id: str) -> str:
     return id.split("/")[-1]
-
-
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _range(values: Iterable[float]) -> str:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +11,11 @@ from PIL import Image
 
 from tenfold.core import metrics as core_metrics
 from tenfold.core import seeding, tables
+from tenfold.core.metrics import Subject
 from tenfold.core.progress import Progress
-from tenfold.core.stage import Check, Note
+from tenfold.core.stage import Check, Note, Rescored
 from tenfold.crossmodal_anomaly import aupro, curves, images, metrics, prepare
 from tenfold.crossmodal_anomaly.evaluate import TestParts
-from tenfold.crossmodal_anomaly.metrics import Subject
 from tenfold.crossmodal_anomaly.predict import Predictor
 from tenfold.crossmodal_anomaly.predictor_folder import CALIBRATION
 from tenfold.crossmodal_anomaly.spool import Maps
@@ -29,14 +28,6 @@ PARAMS = {"maps": True}
 
 MAD_LIMIT = 3.0
 """Drift is a quantile of the validation scores that moved by more than this many median absolute deviations (section 5)."""
-
-
-@dataclass(frozen=True)
-class Rescored:
-    """The champion's headline on the new test parts (NaN if it has none there), and the drift check."""
-
-    value: float
-    drift: Check
 
 
 def rescore(

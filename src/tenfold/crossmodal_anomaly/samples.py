@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tenfold.core import tables
+from tenfold.core import files, tables
+from tenfold.core.files import Unreadable
 from tenfold.crossmodal_anomaly.config import Dataset
-from tenfold.crossmodal_anomaly.images import MAX_FILE_BYTES, Unreadable, read_gt, read_rgb, read_xyz
+from tenfold.crossmodal_anomaly.images import MAX_FILE_BYTES, read_gt, read_rgb, read_xyz
 from tenfold.crossmodal_anomaly.mvtec import Candidate
 
 MODALITIES = ("rgb", "xyz", "gt")
@@ -121,15 +122,8 @@ def _judge_mask(candidate: Candidate, marked: bool, done: Examined) -> None:
 
 def file_bytes(root: Path, relative: Path) -> bytes:
     """Content of `root/relative`. Raises Unreadable for links that leave the root, giants and whatever is no regular file."""
-    path = root / relative
     try:
-        real = path.resolve(strict=True)
-        if not real.is_relative_to(root.resolve()):
-            raise Unreadable("link_outside", f"{relative} is a link to {real}, outside the dataset's folder")
-        if not real.is_file():
-            raise Unreadable("not_a_file", f"{relative} is no regular file")
-        if real.stat().st_size > MAX_FILE_BYTES:
-            raise Unreadable("absurd_size", f"{relative} has {real.stat().st_size} bytes, at most {MAX_FILE_BYTES} are read")
+        real, _ = files.regular(root, relative, MAX_FILE_BYTES)
         return real.read_bytes()
     except (OSError, RuntimeError) as error:
         raise Unreadable("unreadable_file", f"{relative}: {error}") from error

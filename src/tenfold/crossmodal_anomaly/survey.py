@@ -15,11 +15,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tenfold.core import params
-from tenfold.core.errors import UsageError
+from tenfold.core import ingest
+from tenfold.core.files import Unreadable
 from tenfold.core.progress import Progress
 from tenfold.crossmodal_anomaly import config, convert, eyecandies, mvtec
-from tenfold.crossmodal_anomaly.images import Unreadable
 from tenfold.crossmodal_anomaly.mvtec import Candidate, Found
 from tenfold.crossmodal_anomaly.samples import Examined, examine, failed, xyz_scale
 
@@ -47,13 +46,9 @@ LAYOUTS = {
 
 
 @dataclass
-class Survey:
-    """All that was found in a dataset: rows of both tables, errors that stop the import, warnings that do not."""
+class Survey(ingest.Survey):
+    """All that was found in a dataset; `median_z`: unit -> distance of each part, in the files' own unit."""
 
-    samples: list[dict[str, Any]] = field(default_factory=list)
-    quarantine: list[dict[str, Any]] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
     median_z: dict[str, list[float]] = field(default_factory=dict)
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -66,13 +61,6 @@ class Survey:
         return {unit: dict(sorted(each.items())) for unit, each in sorted(counts.items())}
 
 
-def layout_named(name: str) -> Layout:
-    """Raises UsageError for a layout that does not exist."""
-    if name not in LAYOUTS:
-        raise UsageError(f"layout {name!r} is unknown{params.did_you_mean(name, LAYOUTS)}")
-    return LAYOUTS[name]
-
-
 def recognise(unit: Path) -> str:
     """The layout that a unit's folder looks like; the official one if nothing speaks for another."""
     looks = {"eyecandies": "train/data", "rgb_depth": "train/good/depth", "rgb_cloud": "train/good/cloud"}
@@ -81,7 +69,8 @@ def recognise(unit: Path) -> str:
 
 def survey(source: Path, layout: str, units: Sequence[str], block: config.Dataset, files: Path | None, progress: Progress) -> Survey:
     """Read and judge every part. Parts of a layout that needs it are converted below `files`, or (None) only for the look."""
-    how = layout_named(layout)
+    ingest.layout_named(layout, [*LAYOUTS])
+    how = LAYOUTS[layout]
     whole = Survey()
     candidates: list[Candidate] = []
     for unit in units or [""]:
@@ -149,12 +138,7 @@ def _judge_whole(survey: Survey, source: Path, units: Sequence[str], block: conf
         rows = [row for row in survey.samples if row["unit"] == unit]
         bad = [row for row in survey.quarantine if row["unit"] == unit]
         folder = source / unit
-        if bad and len(bad) > block.max_quarantine * (len(rows) + len(bad)):
-            reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(row["reason"] for row in bad).most_common())
-            survey.errors.append(
-                f"{folder}: {len(bad)} of {len(rows) + len(bad)} parts cannot be used ({reasons}), max_quarantine is "
-                f"{block.max_quarantine:.0%}. First: {bad[0]['id']}: {bad[0]['detail']}"
-            )
+        survey.errors += ingest.too_many(folder, len(rows), bad, block.max_quarantine, "parts")
         counts = Counter((row["split"], row["label"]) for row in rows)
         train = counts["train", 0]
         if bad and train == 0:
@@ -197,11 +181,7 @@ def _repeats(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Content that stands twice elsewhere is only odd: count it."""
     notes = []
     for unit in sorted({row["unit"] for row in rows}):
-        places: dict[str, list[str]] = {}
-        for row in rows:
-            if row["unit"] == unit:
-                places.setdefault(row["rgb_sha256"], []).append(row["id"])
-        twins = [ids for ids in places.values() if len(ids) > 1]
+        twins = ingest.twins((row for row in rows if row["unit"] == unit), "rgb_sha256")
         if twins:
             notes.append(f"{len(twins)} pictures stand more than once, such as {twins[0][0]} and {twins[0][1]}")
     return notes
