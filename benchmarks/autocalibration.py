@@ -1,22 +1,29 @@
 """The solvers: CPU seconds an instance, the tracker against plain NumPy, and accuracy for CPU time against PoseLib's 6 points.
 
-    python benchmarks/autocalibration.py [--instances 40] [--repeats 3] [--slow]
+    python benchmarks/autocalibration.py [--instances 1000] [--repeats 3] [--slow]
 
 Prints one JSON object; both sides of a ratio run in turn on the same input. Times are CPU seconds of one thread, so that a busy
-machine does not count; compilation is not counted but shown. `--slow` adds `zero_skew`, whose start system takes minutes.
-    solvers   noise-free instances on general motion: seconds an instance, paths a second, linear solves a path, share of lost paths,
-              share of instances with the true K among the roots (1e-6). `focal`: at most 0.12 s, at least 97 % found, at most 3 % lost.
+machine does not count; compilation is not counted but shown (`compile_s`: of the loop, without numba's cache; `first_s`: a first instance).
+`--slow` adds `zero_skew`, whose start system takes minutes.
+    solvers   noise-free instances (`exact.instances`: random focal lengths, general motion): seconds an instance, paths a second, linear solves
+              a path, share of lost paths, share of instances with the true K among the roots (1e-6) with its Clopper-Pearson interval (95 %).
+              `focal`: at most 0.12 s, at most 3 % lost; no instance missed, of both. `floor_s`: the multiplications and additions of its solves
+              at one vector operation of 8 numbers a cycle and 2.3 GHz.
     batch     seconds an instance of `focal` by the number of instances tracked at once.
     tracker   the same paths by a NumPy program of some forty lines: a path at a time (at least 20 times slower), and all at once.
               Wherever both arrive, they arrive at a solution; nearly always at the same one.
     pairs     median focal error and seconds a scene, 0.5 px, no wrong matches, general motion and orbits: `samples` instances of `focal`
-              (median of their best candidates) and PoseLib's shared-focal RANSAC on the three pairs. Neither is refined by us.
+              (median of their best candidates), PoseLib's shared-focal RANSAC, and its fundamental matrix with Bougnoux's formula on the
+              three pairs. None is refined by us.
 Exit code 1 if one of them fails.
 """
 
 import argparse
 import json
+import os
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from types import ModuleType
@@ -25,15 +32,17 @@ import numpy as np
 import numpy.typing as npt
 from _turns import turns
 
-from tenfold.autocalibration import focal, focal2v, geometry, monodromy, taxonomy, zero_skew
+from tenfold.autocalibration import bougnoux, exact, focal, focal2v, geometry, monodromy, taxonomy, zero_skew
 from tenfold.autocalibration.equations import homogeneous
 from tenfold.autocalibration.problems import Problem, conic, terms
+from tenfold.autocalibration.program import compiled
 from tenfold.autocalibration.solving import normalised
 from tenfold.autocalibration.start_system import StartSystem
 from tenfold.autocalibration.tracker import FAST, FOUND, track
 
 Complex = npt.NDArray[np.complex128]
 Float = npt.NDArray[np.float64]
+_CHUNK = 50
 SIZE, FOCAL = (640, 480), 700.0
 PRINCIPAL = np.array([320.0, 240.0])
 SOLVERS = {"focal": focal, "focal2v": focal2v, "zero_skew": zero_skew}
@@ -80,29 +89,66 @@ def start_of(name: str) -> tuple[StartSystem, float]:
     began = time.process_time()
     found, growth = monodromy.find(taxonomy.choose(module.ID), 0, 4)
     validation = normalised(instances(module, 10, 1), PRINCIPAL)[0].astype(np.complex128)
-    best, _ = monodromy.at_best_base(found, 6, validation, np.random.default_rng(0), FAST, growth)
+    best, _ = monodromy.at_best_base(found, 8, validation, np.random.default_rng(0), FAST, growth)
     return best, time.process_time() - began
 
 
 def solver(name: str, start: StartSystem, number: int) -> dict[str, float]:
     """One solver on noise-free instances."""
     module = SOLVERS[name]
-    x = instances(module, number, 2)
-    began = time.process_time()
-    found = module.solve(x, start, principal=PRINCIPAL, size=SIZE, threads=1)
-    seconds = time.process_time() - began
-    truth = np.array([FOCAL, FOCAL, *PRINCIPAL, 0.0])
-    right = np.abs(found.k - truth).max(axis=1) < 1e-6 * FOCAL
+    given = exact.instances(start.problem, number, 0)
+    hits, roots, seconds, solves, lost = 0, 0, 0.0, 0.0, 0.0
+    for low in range(0, number, _CHUNK):
+        x, k = given.x[low : low + _CHUNK], given.k[low : low + _CHUNK]
+        began = time.process_time()
+        found = module.solve(x, start, principal=PRINCIPAL, size=SIZE, threads=1)
+        seconds += time.process_time() - began
+        right = np.abs(found.k - k[found.sample]).max(axis=1) < exact.TOLERANCE * k[found.sample, 0]
+        hits += len(np.unique(found.sample[right]))
+        roots += len(found.sample)
+        solves, lost = solves + float(found.solves.sum()), lost + float(found.lost.sum())
     paths = number * start.degree
+    program = compiled(start.problem)
+    # a complex multiplication-addition is four real ones that fuse
+    vectors = 4 * program.multiplications + 2 * (len(program.code) - program.multiplications) + 6 * len(program.moving)
+    low_end, high_end = interval(hits, number)
     return {
         "paths": start.degree,
         "instance_s": seconds / number,
         "paths_per_s": paths / seconds,
-        "solves_per_path": float(found.solves.sum()) / paths,
-        "lost": float(found.lost.sum()) / paths,
-        "found": len(np.unique(found.sample[right])) / number,
-        "candidates": len(found.sample) / number,
+        "solves_per_path": solves / paths,
+        "solve_us": 1e6 * seconds / solves,
+        "floor_s": solves / number * vectors / 8 / 2.3e9,
+        "lost": lost / paths,
+        "instances": number,
+        "missed": number - hits,
+        "found": hits / number,
+        "found_low": low_end,
+        "found_high": high_end,
+        "candidates": roots / number,
     }
+
+
+def interval(hits: int, number: int) -> tuple[float, float]:
+    """Clopper-Pearson, 95 %."""
+    from scipy.stats import beta
+
+    low = float(beta.ppf(0.025, hits, number - hits + 1)) if hits else 0.0
+    return low, float(beta.ppf(0.975, hits + 1, number - hits)) if hits < number else 1.0
+
+
+def compile_seconds() -> float:
+    """Seconds that numba takes for the loop where nothing is cached, in a process of its own."""
+    code = (
+        "import time, numpy as np; from tenfold.autocalibration import monodromy, taxonomy; t = time.process_time(); "
+        "monodromy.find(taxonomy.choose('2V5P'), 0, 1); a = time.process_time(); monodromy.find(taxonomy.choose('2V5P'), 0, 1); "
+        "print(2 * a - t - time.process_time())"
+    )
+    with tempfile.TemporaryDirectory() as cache:
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "NUMBA_CACHE_DIR": cache}, check=True, capture_output=True, text=True
+        )
+    return float(done.stdout)
 
 
 def batch(start: StartSystem, sizes: tuple[int, ...] = (1, 4, 16, 64)) -> dict[str, float]:
@@ -249,24 +295,42 @@ def six_points(x: Float, seed: int) -> float:
     return float(np.median(found))
 
 
+def fundamental(x: Float) -> float:
+    """PoseLib's fundamental matrix by RANSAC and Bougnoux's formula, median over the pairs (px). NaN if none gives a focal length."""
+    import poselib
+
+    found: list[float] = []
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        matrix, _ = poselib.estimate_fundamental(x[i], x[j], {"max_epipolar_error": 2.0}, {})
+        found += [float(each) for each in bougnoux.focals(np.asarray(matrix), PRINCIPAL)]
+    return float(np.nanmedian(found)) if np.isfinite(found).any() else np.nan
+
+
 def pairs(start: StartSystem, scenes: int, samples: int = 8) -> dict[str, dict[str, float]]:
     """Median relative error and CPU seconds a scene of both, before any refinement of ours."""
     made: dict[str, dict[str, float]] = {}
     for motion in ("general", "orbit"):
         rng = np.random.default_rng([5, motion == "orbit"])
-        ours, rival, ours_s, rival_s = [], [], 0.0, 0.0
+        ours, rival, formula, ours_s, rival_s, formula_s = [], [], [], 0.0, 0.0, 0.0
         for number in range(scenes):
             x = scene(rng, 3, 100, 0.5, motion == "orbit")
             began = time.process_time()
             ours.append(best_focals(start, x, samples, rng))
             middle = time.process_time()
             rival.append(six_points(x, number))
-            ours_s, rival_s = ours_s + middle - began, rival_s + time.process_time() - middle
-        error = {name: np.nan_to_num(np.abs(np.array(values) / FOCAL - 1), nan=1.0) for name, values in (("ours", ours), ("rival", rival))}
+            end = time.process_time()
+            formula.append(fundamental(x))
+            ours_s, rival_s, formula_s = ours_s + middle - began, rival_s + end - middle, formula_s + time.process_time() - end
+        error = {
+            name: np.nan_to_num(np.abs(np.array(values) / FOCAL - 1), nan=1.0)
+            for name, values in (("ours", ours), ("rival", rival), ("formula", formula))
+        }
         made[motion] = {
             "ours_median": float(np.median(error["ours"])),
             "six_points_median": float(np.median(error["rival"])),
+            "fundamental_median": float(np.median(error["formula"])),
             "ours_s": ours_s / scenes,
+            "fundamental_s": formula_s / scenes,
             "six_points_s": rival_s / scenes,
             "cost_ratio": ours_s / rival_s,
         }
@@ -276,7 +340,7 @@ def pairs(start: StartSystem, scenes: int, samples: int = 8) -> dict[str, dict[s
 def main() -> int:
     """Print the numbers; 0 if all targets are met."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--instances", type=int, default=40)
+    parser.add_argument("--instances", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--scenes", type=int, default=8)
     parser.add_argument("--slow", action="store_true")
@@ -290,18 +354,20 @@ def main() -> int:
         solver(name, starts[name], 1)
         warm = time.process_time() - began
         solved[name] = {"offline_s": offline, "first_s": warm, **solver(name, starts[name], args.instances)}
+    tracked = tracker(starts["focal"], 16, args.repeats)
     found = {
+        "compile_s": compile_seconds(),
         "solvers": solved,
         "batch": batch(starts["focal"]),
-        "tracker": tracker(starts["focal"], 16, args.repeats),
+        "tracker": tracked,
         "pairs": pairs(starts["focal"], args.scenes),
     }
     met = {
         "focal at most 0.12 s": solved["focal"]["instance_s"] <= 0.12,
-        "focal finds 97 %": solved["focal"]["found"] >= 0.97,
+        "no true root missed": all(each["missed"] == 0 for name, each in solved.items() if name != "zero_skew"),
         "focal loses at most 3 %": solved["focal"]["lost"] <= 0.03,
-        "tracker at least 20x": found["tracker"]["ratio"] >= 20,
-        "same ends": found["tracker"]["same_ends"] >= 0.9,
+        "tracker at least 20x": tracked["ratio"] >= 20,
+        "same ends": tracked["same_ends"] >= 0.9,
     }
     print(json.dumps({**found, "met": met}, indent=2))
     return 0 if all(met.values()) else 1

@@ -9,7 +9,8 @@ from PIL import Image
 
 from tenfold.autocalibration import bundler, scenes, survey
 from tenfold.autocalibration.config import Dataset
-from tenfold.autocalibration.samples import Unreadable, read_tracks
+from tenfold.autocalibration.samples import read_tracks
+from tenfold.core.files import Unreadable
 from tenfold.core.progress import Progress
 
 SPEC = scenes.SceneSpec(5, "general", 9, 3, 320, 240, (300.0, 300.0, 160.0, 120.0, 0.0), 0.0, 0.0)

@@ -8,9 +8,9 @@ from autocalibration.evaluation_tables import IDENTITY, made_up, photographs
 
 from tenfold.autocalibration import claims, metrics
 from tenfold.autocalibration.claims import motion
-from tenfold.autocalibration.metrics import Subject
 from tenfold.core import metrics as core
 from tenfold.core.claims import Claim
+from tenfold.core.metrics import Subject
 
 Key = tuple[str, str, str, str]
 GENERAL, ORBIT = motion("general", 0.5), motion("orbit", 0.5)
@@ -35,9 +35,11 @@ def rows() -> list[core.Row]:
     for prior in claims.PRIORS:
         for method, error, images in (("colmap", 0.5, 3.0), ("ours", 0.01, 5.0)):
             subject = Subject(IDENTITY, method, f"prior={prior}")
-            found += [subject.row("colmap_focal_error", error, 1), subject.row("registered", images, 5, "up")]
+            found += [subject.row("colmap_focal_error", error, 1, "down"), subject.row("registered", images, 5, "up")]
+    for solver in claims.PRACTICAL:
+        found += metrics.recall_rows(Subject(IDENTITY, f"ours_{solver}"), [True] * 5, [0.02] * 5, [2.0] * 5, 100)
     for metric in ("centre_error", "focal_error"):
-        found.append(Subject(IDENTITY, "ours_zero_skew").row(metric, 0.02, 12, slice=GENERAL, lo=0.01, hi=0.03))
+        found.append(Subject(IDENTITY, "ours_zero_skew").row(metric, 0.02, 12, "down", slice=GENERAL, lo=0.01, hi=0.03))
     return found
 
 
@@ -83,6 +85,7 @@ def test_all_hold_on_good_numbers(rows: list[core.Row]) -> None:
         ("C7", ("ours", "prior=3", "all", "colmap_focal_error"), 0.6),
         ("C7", ("ours", "prior=0.3", "all", "registered"), 2.0),
         ("C8", ("ours_zero_skew", "", GENERAL, "centre_error"), 0.06),
+        ("C8", ("ours_full", "", "exact", "recall"), 0.8),
         ("C9", ("ours", "", "distortion=raw", "distortion_warned"), 0.5),
         ("C9", ("ours", "", "distortion=none", "distortion_warned"), 0.05),
         ("C10", ("ours", "minimal", "all", "cpu_per_hypothesis"), 0.13),
@@ -114,6 +117,8 @@ def test_no_gain_from_our_start_is_no_success(rows: list[core.Row]) -> None:
         ("C3", ("ours", "", "exact", "recall"), "noise-free"),
         ("C6", ("ours", "", "tracks=75", "triplet_focal_error"), "photographs"),
         ("C7", ("colmap", "prior=3", "all", "registered"), "priors 0.3 and 3"),
+        ("C8", ("ours_square", "", "exact", "recall"), "noise-free scenes of each"),
+        ("C8", ("ours_zero_skew", "", GENERAL, "centre_error"), "general motion"),
         ("C10", ("ours", "minimal", "all", "cpu_per_hypothesis"), ""),
     ],
 )

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tenfold.autocalibration import colmap_db
 from tenfold.autocalibration.colmap_db import PAIR, Database
 from tenfold.autocalibration.colmap_model import Camera
-from tenfold.autocalibration.samples import Unreadable
 from tenfold.core.errors import BadData
+from tenfold.core.files import Unreadable
 
 CAMERA = Camera("SIMPLE_RADIAL", 640, 480, (500.0, 320.0, 240.0, 0.01))
 

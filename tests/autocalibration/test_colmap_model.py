@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tenfold.autocalibration import colmap_model, scenes
 from tenfold.autocalibration.colmap_model import Camera
-from tenfold.autocalibration.samples import Unreadable
+from tenfold.core.files import Unreadable
 
 SPEC = scenes.SceneSpec(1, "general", 12, 3, 640, 480, (700.0, 710.0, 321.0, 239.0, 0.0), 0.3, 0.0)
 

@@ -48,6 +48,8 @@ def test_pycolmap_reads_it(database: Path, tmp_path: Path) -> None:
     [
         ("SIMPLE_PINHOLE", K, (), ("SIMPLE_PINHOLE", (500.0, 321.0, 241.0))),
         ("SIMPLE_RADIAL", K, (-0.1, 0.0), ("SIMPLE_RADIAL", (500.0, 321.0, 241.0, -0.1))),
+        ("SIMPLE_PINHOLE", K, (-0.1, 0.0), ("SIMPLE_RADIAL", (500.0, 321.0, 241.0, -0.1))),
+        ("SIMPLE_RADIAL", K, (-0.1, 0.02), ("RADIAL", (500.0, 321.0, 241.0, -0.1, 0.02))),
         ("SIMPLE_PINHOLE", K, (-0.1, 0.02), ("RADIAL", (500.0, 321.0, 241.0, -0.1, 0.02))),
         ("SIMPLE_RADIAL", (500.0, 510.0, 321.0, 241.0, 0.0), (), ("OPENCV", (500.0, 510.0, 321.0, 241.0, 0.0, 0.0, 0.0, 0.0))),
         ("OPENCV_FISHEYE", K, (), ("SIMPLE_PINHOLE", (500.0, 321.0, 241.0))),

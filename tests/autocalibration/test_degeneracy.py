@@ -111,11 +111,28 @@ def test_distortion_is_suspected_where_there_is_some_and_nowhere_else() -> None:
     gains = []
     for seed in range(8):
         bent = scene(seed, points=150, k1=-0.15, noise=0.2)
-        gains.append(degeneracy.distortion_gain(bent.x, refined(bent), kind="f", loss_px=1.0))
+        seen = degeneracy.fit_radial(bent.x, refined(bent), kind="f", loss_px=1.0)
+        assert abs(seen.k1 + 0.15) < 4 * seen.sd and abs(seen.focal - CAMERA[0]) < 4 * seen.sd_focal and seen.suspected(degeneracy.Limits())
+        gains.append(seen.gain)
         straight = scene(seed, points=150, noise=0.2, outliers=0.2)
         found = degeneracy.of_result(straight.x, refined(straight), kind="f", loss_px=1.0)
         assert "distortion_suspected" not in found.warnings and found.facts["distortion"] < 0.05
     assert np.sum(np.array(gains) > 0.2) >= 7
+
+
+def test_weak_distortion_that_hides_in_the_error_is_told_by_its_own_uncertainty() -> None:
+    """k1 = -0.05 takes away less than a fifth of the error, and still moves the focal by more than its standard deviation."""
+    hidden = 0
+    for seed in range(6):
+        bent = scene(seed, points=150, k1=-0.05, noise=0.4)
+        first = refined(bent)
+        seen = degeneracy.fit_radial(bent.x, first, kind="f", loss_px=1.0)
+        hidden += seen.gain <= degeneracy.Limits().distortion
+        found = degeneracy.of_result(bent.x, first, kind="f", loss_px=1.0)
+        assert "distortion_suspected" in found.warnings and f"{seen.focal:.0f} px" in found.warnings["distortion_suspected"]
+        assert abs(seen.focal - CAMERA[0]) < abs(first.k[0] - CAMERA[0])
+        assert found == degeneracy.of_result(bent.x, first, kind="f", loss_px=1.0, radial=seen)
+    assert hidden >= 3, "the share of the error says so too: this test proves nothing"
 
 
 @pytest.mark.parametrize("angle", [0.0, 1.0, 4.0, 20.0, 60.0])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tenfold.autocalibration import colmap_model, eth3d, scenes
-from tenfold.autocalibration.samples import Unreadable
+from tenfold.core.files import Unreadable
 
 SPEC = scenes.SceneSpec(4, "general", 10, 4, 640, 480, (700.0, 710.0, 321.0, 239.0, 0.0), 0.0, 0.0)
 

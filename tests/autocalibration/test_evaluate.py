@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ from tenfold.core.journal import NullJournal
 from tenfold.core.progress import Progress
 
 BLOCK = config.Evaluation(
-    assume="focal2v", samples=4, threshold_px=2.0, triplets=2, seeds=[0], others=[], others_scenes=1, beside_scenes=0, exact=4, exact_others=0, priors=[0.3],
-    bootstrap=50,
+    assume="focal2v", samples=4, threshold_px=2.0, triplets=2, seeds=[0], others={}, others_samples={}, beside_scenes=0, exact=4,
+    exact_others={}, priors=[0.3], prior_scenes=1, bootstrap=50,
 )  # fmt: skip
 MAKE = config.Make(
     scenes=2, special=1, views=3, points=60, noise_px=[0.5], jitter=[0.05], special_noise_px=0.5, outlier_ratio=0.2, heavy_tail=0.0,
@@ -75,7 +76,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     features.run(data, data, config.Features(threshold_px=2.0, max_keypoints=512, min_matches=15, seed=0), found["features"], Progress())
     taxonomy_stage.run(config.Taxonomy(problems=["2V5P", "2V6P-f"], seed=0), found["taxonomy"], Progress())
     block = config.Model(
-        solvers=["focal2v"], degrees=["2V5P"], seeds=[0], stale=3, candidates=1, validation=2, samples=4, threshold_px=2.0, triplets=2
+        solvers=["focal2v"],
+        stored={},
+        degrees=["2V5P"],
+        seeds=[0],
+        stale=3,
+        candidates=1,
+        validation=2,
+        samples=4,
+        threshold_px=2.0,
+        triplets=2,
     )
     found["model"].mkdir()
     diary = Diary()
@@ -153,9 +163,11 @@ def test_claims_keep_their_scenes_and_the_rest_is_thinned() -> None:
 
 
 def test_a_solver_without_start_system_is_refused(world: dict[str, Path], tmp_path: Path) -> None:
-    block = config.Evaluation(**{**vars(BLOCK), "others": ["square"]})
+    block = config.Evaluation(**{**vars(BLOCK), "others": {"square": 1}, "others_samples": {"square": 1}})
     with pytest.raises(UsageError, match="square.*model.solvers"):
         run(world, tmp_path, block)
+    with pytest.raises(UsageError, match="names square, evaluation.others_samples does not"):
+        run(world, tmp_path, replace(block, others_samples={}))
 
 
 def test_scenes_that_the_dataset_lacks_are_refused(world: dict[str, Path], tmp_path: Path) -> None:

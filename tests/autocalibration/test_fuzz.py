@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tenfold.autocalibration import bundler, colmap_db, colmap_model, scenes, strecha
-from tenfold.autocalibration.samples import Unreadable
+from tenfold.core.files import Unreadable
 
 SPEC = scenes.SceneSpec(1, "general", 8, 3, 320, 240, (300.0, 300.0, 160.0, 120.0, 0.0), 0.3, 0.0)
 WORDS = [b"nan", b"inf", b"-1", b"1e300", b"99999999999", b"x", b"0", b" ", b"\n", b"\0"]

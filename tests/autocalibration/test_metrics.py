@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenfold.autocalibration import metrics
-from tenfold.autocalibration.metrics import Scene, Subject
+from tenfold.autocalibration.metrics import Scene
 from tenfold.core import metrics as core
+from tenfold.core.metrics import Subject
 
 SCENE = Scene("s", 640, 480, (800.0, 1000.0, 320.0, 240.0, 0.0), 0.0, "general", 0.5, 0.0)
 

@@ -51,9 +51,11 @@ def test_solutions_that_are_no_scene_are_left_out() -> None:
     """The nine equations have more solutions than the twenty for which the tenth holds."""
     problem = taxonomy.choose("2V5P")
     system, _ = monodromy.find(problem, 0, 4)
-    assert monodromy.geometric(problem, system.solutions, system.base).all()
+    implied = monodromy.holding(problem, system.solutions, system.base)
+    assert implied == problem.dropped and len(implied) == 1
+    assert monodromy.geometric(problem, system.solutions, system.base, implied).all()
     other = system.solutions * (1 + 0.1 * np.arange(problem.unknowns))
-    assert not monodromy.geometric(problem, other, system.base).any()
+    assert not monodromy.geometric(problem, other, system.base, implied).any()
 
 
 def test_a_file_comes_back_and_damage_is_named(tmp_path: Path) -> None:

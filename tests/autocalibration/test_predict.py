@@ -3,6 +3,7 @@
 import argparse
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ import pytest
 from autocalibration import fake_solver
 from autocalibration.small_scenes import Scene, scene
 
-from tenfold.autocalibration import colmap_db, config, estimate, predict, predictor_folder, scenes
+from tenfold.autocalibration import colmap_db, config, estimate, geometry, predict, predictor_folder, scenes
 from tenfold.autocalibration.predict import Predictor
 from tenfold.core.errors import BadData, Corrupt, UsageError
 
-MODEL = config.Model(solvers=["focal"], degrees=[], seeds=[0], stale=1, candidates=1, validation=1, samples=4, threshold_px=2.0, triplets=4)
+MODEL = config.Model(
+    solvers=["focal"], degrees=[], seeds=[0], stale=1, candidates=1, validation=1, samples=4, threshold_px=2.0, triplets=4, stored={}
+)
 SIZE = {"width": 640, "height": 480}
 SCENES: list[Scene] = []
 
@@ -135,10 +138,101 @@ def test_too_few_views_and_points(predictor: Predictor) -> None:
 
 def test_distortion_that_is_given_is_taken_off(predictor: Predictor) -> None:
     frame = table(scene(7, points=120, k1=-0.15, noise=0.3))
-    plain = predictor.predict(frame, SIZE).iloc[0]
+    plain = predictor.predict(frame, {**SIZE, "undistort": "none"}).iloc[0]
     undistorted = predictor.predict(frame, {**SIZE, "undistort": "-0.15,0"}).iloc[0]
     assert abs(undistorted["fx"] - 700) < 0.02 * 700 < abs(plain["fx"] - 700)
     assert "distortion_suspected" in plain["reason"] and "distortion_suspected" not in undistorted["reason"]
+    assert (undistorted["k1"], undistorted["sd_k1"], plain["k1"]) == (-0.15, 0, 0)
+
+
+@pytest.mark.parametrize("k1", [-0.15, -0.05, 0.06])
+def test_distortion_is_estimated_and_taken_off_by_itself(predictor: Predictor, tmp_path: Path, k1: float) -> None:
+    result = predictor.predict(table(scene(7, points=120, k1=k1, noise=0.3)), SIZE)
+    row = result.iloc[0]
+    assert abs(row["fx"] - 700) < 3 * row["sd_fx"] < 0.05 * 700 and abs(row["k1"] - k1) < 4 * row["sd_k1"] < 0.05
+    assert "taken off (without that f =" in row["reason"] and "distortion_suspected" not in row["reason"]
+    predict.write(result, ["a"], tmp_path)
+    assert (tmp_path / "a" / "cameras.txt").read_text().splitlines()[1].startswith("1 SIMPLE_RADIAL 640 480 ")
+    assert json.loads((tmp_path / "a" / "K.json").read_text())["radial"]["k1"] == row["k1"]
+
+
+def test_without_distortion_none_is_taken_off(predictor: Predictor) -> None:
+    for seed in (7, 8, 9):
+        frame = table(scene(seed, points=120, noise=0.5, outliers=0.2))
+        auto, none = (predictor.predict(frame, {**SIZE, "undistort": each}) for each in ("auto", "none"))
+        assert auto.drop(columns="cpu_s").equals(none.drop(columns="cpu_s")) and auto["k1"].iloc[0] == 0
+
+
+def collinear() -> Scene:
+    made = scene(10, points=60)
+    X = made.X[0] + np.linspace(-1, 1, 60)[:, None] * np.array([1.0, 0.4, 0.3])
+    return replace(made, X=X, x=geometry.project(made.k, made.R, made.t, X))
+
+
+def swapped(made: Scene) -> Scene:
+    x = made.x.copy()
+    x[1] = x[1][np.random.default_rng(0).permutation(len(made.X))]
+    return replace(made, x=x)
+
+
+def coincident(made: Scene) -> Scene:
+    return replace(made, x=np.repeat(made.x[:1], 3, axis=0))
+
+
+def wild(made: Scene, share: float) -> Scene:
+    """That share of tracks with an accidental point in each of two views."""
+    rng, x = np.random.default_rng(1), made.x.copy()
+    wrong = rng.random(len(made.X)) < share
+    x[1:, wrong] = rng.uniform(0, 1, (2, wrong.sum(), 2)) * (640, 480)
+    return replace(made, x=x)
+
+
+@pytest.mark.parametrize(
+    ("made", "statuses", "says"),
+    [
+        (lambda: scene(10, "rotation", points=60, noise=0.3), {"degenerate_rotation"}, "did not move from its place"),
+        (lambda: coincident(scene(10, points=60)), {"degenerate_rotation"}, "did not move from its place"),
+        (lambda: scene(10, "translation", points=60, noise=0.3), {"degenerate_translation"}, "turn the camera"),
+        (lambda: scene(10, "planar", points=60, noise=0.3), {"degenerate_planar"}, "flat scene"),
+        (collinear, {"degenerate_planar", "no_solution", "too_few"}, ""),
+        (lambda: swapped(scene(10, points=60)), {"too_few", "no_solution", "low_confidence"}, ""),
+        (lambda: wild(scene(10, points=60), 1.0), {"too_few", "no_solution", "low_confidence"}, ""),
+    ],
+    ids=["rotation", "coincident centres", "translation", "plane", "collinear points", "swapped", "noise alone"],
+)
+def test_views_without_an_answer_get_a_plain_statement(predictor: Predictor, tmp_path: Path, made, statuses: set[str], says: str) -> None:  # type: ignore[no-untyped-def]
+    result = predictor.predict(table(made()), SIZE)
+    row = result.iloc[0]
+    assert not row["answer"] and np.isnan(row[["fx", "sd_fx", "cx"]].to_numpy(dtype=float)).all()
+    assert row["status"] in statuses and row["reason"].rstrip(".").count(" ") > 4 and says in row["reason"]
+    assert "a: no calibration. " in predict.write(result, ["a"], tmp_path) and not (tmp_path / "a" / "cameras.txt").exists()
+
+
+def test_an_orbit_is_answered_and_said(predictor: Predictor) -> None:
+    row = predictor.predict(table(scene(11, "orbit", points=100, noise=0.3)), SIZE).iloc[0]
+    assert row["answer"] and abs(row["fx"] - 700) < 4 * row["sd_fx"] < 0.2 * 700 and "degenerate_orbit" in row["reason"]
+
+
+@pytest.mark.parametrize("share", [0.5, 0.7, 0.9])
+def test_wrong_matches_make_no_wrong_camera(predictor: Predictor, share: float) -> None:
+    row = predictor.predict(table(wild(scene(12, points=200, noise=0.3), share)), SIZE).iloc[0]
+    assert row["answer"] or row["reason"]
+    assert not row["answer"] or abs(row["fx"] - 700) < 5 * row["sd_fx"] < 0.25 * 700
+    assert row["answer"] or share > 0.5
+
+
+def test_a_wrong_image_size_is_seen_in_the_points(predictor: Predictor) -> None:
+    row = predictor.predict(table(scene(13, points=60)), {"width": 64, "height": 48}).iloc[0]
+    assert not row["answer"] and "far outside the image" in row["reason"]
+
+
+def test_noise_beyond_the_threshold_is_no_certain_answer(predictor: Predictor) -> None:
+    """As large as the threshold, the noise is cut in two by it, and the uncertainty with it: a wider one answers, and says so."""
+    frame = table(scene(14, points=150, noise=2.0))
+    strict = predictor.predict(frame, {**SIZE, "threshold_px": 2.0}).iloc[0]
+    assert not strict["answer"] and strict["status"] == "low_confidence" and "raise the threshold" in strict["reason"]
+    wide = predictor.predict(frame, SIZE).iloc[0]
+    assert wide["answer"] and abs(wide["fx"] - 700) < 4 * wide["sd_fx"] and "raised to 4 px" in wide["reason"]
 
 
 def test_results_are_written(predictor: Predictor, tmp_path: Path) -> None:

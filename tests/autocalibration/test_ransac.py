@@ -130,6 +130,23 @@ def test_distortion_is_suspected() -> None:
     assert "distortion_suspected" not in calibrate(scene(13, points=150, noise=0.3)).reason
 
 
+def test_the_stated_uncertainty_is_honest_with_noise_of_half_the_threshold() -> None:
+    """With a last loss as narrow as that noise the errors are 1.13 stated deviations (root mean square), with a wide one 0.81."""
+    off = []
+    for seed in range(20, 32):
+        found = calibrate(scene(seed, points=120, noise=1.0, outliers=0.2))
+        assert found.status == "ok" and 0 < found.refined.sd[0] < 0.05 * CAMERA[0]
+        off.append((found.refined.k[0] - CAMERA[0]) / found.refined.sd[0])
+    assert 0.4 < np.sqrt(np.mean(np.square(off))) < 1.0
+
+
+def test_noise_as_large_as_the_threshold_is_said() -> None:
+    for seed in (40, 41):
+        found = calibrate(scene(seed, points=120, noise=2.0))
+        assert found.status == "low_confidence" and "noise is too large" in found.reason and found.near > ransac.NOISY
+        assert calibrate(scene(seed, points=120, noise=0.7)).near < 0.5 * ransac.NOISY
+
+
 def test_time_limit_ends_the_search() -> None:
     found = calibrate(scene(14, points=60), settings=ransac.Settings(samples=40, threshold_px=2.0, max_seconds=1e-6))
     assert found.hypotheses == ransac.BATCH and found.refined is not None

@@ -14,6 +14,7 @@ from tenfold.autocalibration import claims, config, metrics, report
 from tenfold.core import claims as core_claims
 from tenfold.core import metrics as core
 from tenfold.core import tables
+from tenfold.core.metrics import Subject
 from tenfold.core.progress import Progress
 
 PROVENANCE = {
@@ -55,11 +56,11 @@ def folders(root: Path, views: pa.Table, rows: pa.Table) -> dict[str, Path]:
     (found["model"] / "growth.json").write_text(json.dumps(growth))
     known = metrics.scenes_of(views)
     numbers = metrics.measure(rows.to_pylist(), known, IDENTITY, 50)
-    numbers += metrics.taxonomy_rows(problems, metrics.Subject(IDENTITY, "ours")) + metrics.degree_rows(degrees, IDENTITY)
+    numbers += metrics.taxonomy_rows(problems, Subject(IDENTITY, "ours")) + metrics.degree_rows(degrees, IDENTITY)
     for method, error in (("colmap", 0.5), ("ours", 0.01)):
         for prior in ("prior=0.3", "prior=3"):
-            subject = metrics.Subject(IDENTITY, method, prior)
-            numbers += [subject.row("colmap_focal_error", error, 1), subject.row("registered", 1.0, 1, "up")]
+            subject = Subject(IDENTITY, method, prior)
+            numbers += [subject.row("colmap_focal_error", error, 1, "down"), subject.row("registered", 1.0, 1, "up")]
     table = core.to_table(numbers)
     tables.write(rows, found["evaluation"] / "calib.parquet")
     tables.write(table, found["evaluation"] / "metrics.parquet")

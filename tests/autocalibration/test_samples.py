@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tenfold.autocalibration.samples import Tracks, Unreadable, file_facts, image_size, numbers, parquet, read_tracks, text
+from tenfold.autocalibration.samples import Tracks, file_facts, image_size, numbers, parquet, read_tracks, text
 from tenfold.core import tables
 from tenfold.core.errors import BadData, Corrupt
+from tenfold.core.files import Unreadable
 
 
 @settings(deadline=None)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tenfold.autocalibration import scenes, strecha
-from tenfold.autocalibration.samples import Unreadable
+from tenfold.core.files import Unreadable
 
 SPEC = scenes.SceneSpec(2, "general", 8, 3, 320, 240, (300.0, 310.0, 161.5, 118.5, 0.5), 0.0, 0.0)
 

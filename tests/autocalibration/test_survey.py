@@ -10,9 +10,10 @@ from PIL import Image
 
 from tenfold.autocalibration import scenes, survey
 from tenfold.autocalibration.config import Dataset
-from tenfold.autocalibration.samples import Reference, Scene, Tracks, Unreadable, View, read_tracks
+from tenfold.autocalibration.samples import Reference, Scene, Tracks, View, read_tracks
 from tenfold.autocalibration.survey import Pending, Survey
 from tenfold.core.errors import UsageError
+from tenfold.core.files import Unreadable
 from tenfold.core.progress import Progress
 
 BLOCK = Dataset(min_views=3, max_dropped=0.05, max_quarantine=0.9)

@@ -15,6 +15,7 @@ from tenfold.core.progress import Progress
 
 BLOCK = config.Model(
     solvers=["focal2v"],
+    stored={},
     degrees=["2V5P"],
     seeds=[0, 1],
     stale=3,

@@ -16,12 +16,15 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 PAPER = "crossmodal_anomaly"
 ASSETS = ["dataset", "prepared", "features", "model", "baselines", "evaluation", "report", "champion"]
+# the paper without networks
+SECOND = "autocalibration"
+SECOND_ASSETS = ["dataset", "features", "taxonomy", "model", "baselines", "evaluation", "report", "champion"]
 RUN_MS = 180_000
 
 
-def asset(page: "Page", ui: Ui, name: str, view: str = "overview") -> None:
+def asset(page: "Page", ui: Ui, name: str, view: str = "overview", paper: str = PAPER, partition: str = "demo.biscuit") -> None:
     """Open an asset's page."""
-    page.goto(f"{ui.dagster}/assets/{PAPER}/{name}?view={view}&partition=demo.biscuit")
+    page.goto(f"{ui.dagster}/assets/{paper}/{name}?view={view}&partition={partition}")
 
 
 def row(page: "Page", key: str) -> Any:
@@ -82,12 +85,12 @@ def test_the_links_lead_to_the_mlflow_run_and_name_the_report(page: "Page", ui: 
     expect(page.get_by_text("Success").first).to_be_visible()
 
 
-def launchpad(page: "Page", ui: Ui, partition: str) -> str:
+def launchpad(page: "Page", ui: Ui, partition: str, paper: str = PAPER) -> str:
     """Open the launchpad for a partition; return its config."""
-    page.goto(f"{ui.dagster}/locations/tenfold/jobs/{PAPER}/playground")
+    page.goto(f"{ui.dagster}/locations/tenfold/jobs/{paper}/playground")
     page.get_by_placeholder("Partition").click()
     page.get_by_text(partition, exact=True).click()
-    expect(page.locator(".CodeMirror").first).to_contain_text("coreset")
+    expect(page.locator(".CodeMirror").first).to_contain_text(f"{paper}__baselines")
     return editor(page)
 
 
@@ -97,17 +100,43 @@ def editor(page: "Page", text: str | None = None) -> str:
     return str(page.locator(".CodeMirror").first.evaluate(script, text))
 
 
-def launch(page: "Page", ui: Ui, partition: str, overrides: dict[str, dict[str, Any]]) -> None:
+def launch(page: "Page", ui: Ui, partition: str, overrides: dict[str, dict[str, Any]], paper: str = PAPER) -> None:
     """Launch the whole job on a partition with changed numbers; wait until it is done."""
-    config = yaml.safe_load(launchpad(page, ui, partition))
+    config = yaml.safe_load(launchpad(page, ui, partition, paper))
     for name, values in overrides.items():
-        config["ops"][f"{PAPER}__{name}"]["config"]["overrides"].update(values)
+        config["ops"][f"{paper}__{name}"]["config"]["overrides"].update(values)
     editor(page, yaml.safe_dump(config))
     expect(page.get_by_text("No errors")).to_be_visible()
     page.get_by_role("button", name="Launch run", exact=False).click()
     page.wait_for_url(re.compile("/runs/"))
     expect(page.get_by_text(re.compile("^(Success|Failure)$")).first).to_be_visible(timeout=RUN_MS)
     expect(page.get_by_text("Success", exact=True).first).to_be_visible()
+
+
+def test_the_second_paper_from_its_graph_to_its_registered_model(page: "Page", ui: Ui) -> None:
+    """One walk: graph, launchpad, run, what the assets tell, report, MLflow run, registry."""
+    page.goto(f"{ui.dagster}/locations/tenfold/asset-groups/{SECOND}/lineage")
+    for name in [*SECOND_ASSETS, "scoreboard"]:
+        expect(page.get_by_text(name, exact=True).first).to_be_visible()
+    launch(page, ui, "demo", {"model": {"seeds": [0]}}, SECOND)
+    asset(page, ui, "model", paper=SECOND, partition="demo")
+    expect(page.get_by_text("2V6P-f").first).to_be_visible()
+    asset(page, ui, "evaluation", "checks", SECOND, "demo")
+    for check in ("C1", "C10", "contract_metrics"):
+        expect(page.get_by_text(check, exact=True).first).to_be_visible()
+    asset(page, ui, "report", paper=SECOND, partition="demo")
+    stored = Path(str(row(page, "stored in").inner_text()).split()[-1])
+    assert (stored / "report.html").is_file()
+    link = row(page, "MLflow run").get_by_role("link").first
+    expect(link).to_have_attribute("href", re.compile(re.escape(ui.mlflow)))
+    page.goto(str(link.get_attribute("href")))
+    page.get_by_text("report.html", exact=True).first.click()
+    expect(page.frame_locator("iframe").get_by_role("heading", name="Verdict")).to_be_visible()
+    page.get_by_role("tab", name="Overview").click()
+    expect(page.get_by_text("model.stale", exact=True).first).to_be_visible()
+    expect(page.get_by_role("link", name=f"{SECOND}.demo")).to_be_visible()
+    page.goto(f"{ui.mlflow}/#/models/{SECOND}.demo")
+    expect(page.get_by_text("champion").first).to_be_visible()
 
 
 def test_the_launchpad_shows_every_number_of_the_recipe(page: "Page", ui: Ui) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tenfold.autocalibration.samples import Floats, Reference, Scene, Tracks, Unreadable, View, image_size, text, whole
+from tenfold.autocalibration.samples import Floats, Reference, Scene, Tracks, View, image_size, text, whole
+from tenfold.core.files import Unreadable
 
 _HEAD = "# Bundle file v0.3"
 # Turns the camera's frame: y up to y down, looking along -z to looking along z.

@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from tenfold.autocalibration import colmap_model
 from tenfold.autocalibration.colmap_model import MODELS, NUMBERS, Camera, Model
-from tenfold.autocalibration.samples import Floats, Scene, Tracks, Unreadable, View
+from tenfold.autocalibration.samples import Floats, Scene, Tracks, View
 from tenfold.core.errors import BadData
+from tenfold.core.files import Unreadable
 
 PAIR = 2147483647
 _CALIBRATED = 2

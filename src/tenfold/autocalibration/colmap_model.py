@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tenfold.autocalibration.samples import Floats, Ints, Reference, Scene, Tracks, Unreadable, View, numbers, text, whole
+from tenfold.autocalibration.samples import Floats, Ints, Reference, Scene, Tracks, View, numbers, text, whole
 from tenfold.core import atomic
+from tenfold.core.files import Unreadable
 
 # COLMAP's numbers of its models, and how many parameters each has.
 MODELS = {

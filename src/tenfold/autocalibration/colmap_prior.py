@@ -28,8 +28,9 @@ def params(model: str, k: Sequence[float], radial: Sequence[float] = ()) -> tupl
         raise BadData(f"COLMAP's cameras have no skew, ours is {s:.3g} px; calibrate with --assume zero_skew")
     if model not in TERMS:
         model = "SIMPLE_PINHOLE"
-    if any(radial) and TERMS[model] == 0:
-        model = "RADIAL" if model in ONE_FOCAL else "OPENCV"
+    needed = 2 if any(radial[1:]) else 1 if any(radial) else 0
+    if needed > TERMS[model]:
+        model = {0: "", 1: "SIMPLE_RADIAL", 2: "RADIAL"}[needed] if model in ONE_FOCAL else "OPENCV"
     if model in ONE_FOCAL and abs(fx - fy) > 1e-9 * fx:
         model = ONE_FOCAL[model]
     focals = (fx,) if model in ONE_FOCAL else (fx, fy)
@@ -37,8 +38,8 @@ def params(model: str, k: Sequence[float], radial: Sequence[float] = ()) -> tupl
     return model, (*focals, cx, cy, *terms)
 
 
-def write(source: Path, target: Path, cameras: Mapping[int, Sequence[float]], radial: Sequence[float] = ()) -> None:
-    """Copy the database `source` to the new file `target` and put intrinsics (5,) into its cameras, given by camera id.
+def write(source: Path, target: Path, cameras: Mapping[int, Sequence[float]], radial: Mapping[int, Sequence[float]] | None = None) -> None:
+    """Copy the database `source` to the new file `target` and put intrinsics (5,) and radial terms k1, k2 into its cameras, by camera id.
 
     Raises UsageError if `target` is there already, BadData if `source` is no database of COLMAP or lacks a camera.
     """
@@ -53,7 +54,7 @@ def write(source: Path, target: Path, cameras: Mapping[int, Sequence[float]], ra
                 old.backup(new)
                 with new:
                     for key, k in cameras.items():
-                        _update(new, key, k, radial, source)
+                        _update(new, key, k, (radial or {}).get(key, ()), source)
         except sqlite3.Error as error:
             raise BadData(
                 f"{source} cannot be read as a COLMAP database ({error}); make it again with COLMAP's feature_extractor"

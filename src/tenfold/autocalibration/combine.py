@@ -10,9 +10,10 @@ Floats = npt.NDArray[np.float64]
 
 INTRINSICS = ("fx", "fy", "cx", "cy", "s")
 COUNTS = ("inliers", "tracks", "hypotheses", "roots", "real", "physical", "lost")
+WARNED = "distortion_suspected"
 # Said of the scene where half of its triplets say it.
 WARNINGS = {
-    "distortion_suspected": "the lens bends lines, so that K is biased; undistort first",
+    WARNED: "the lens bends lines, so that K is biased: undistort first",
     "degenerate_orbit": "the camera circles one point, where two views do not determine the focal",
 }
 # Worst first: what a scene is called if no triplet gave an answer.

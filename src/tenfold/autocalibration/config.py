@@ -66,12 +66,14 @@ class Model:
     """Start systems of `solvers`; problems of which all relaxations get their degree from every seed.
 
     `stale`: loops without a new solution before monodromy stops; `candidates`: start images of which the cheapest on `validation` real
-    images is kept. The rest is how the served model estimates: samples and triplets a scene, inlier threshold (px).
+    images is kept. `stored`: problems whose start system is kept with the code (see `starts`) and not searched for, with its sha256. The
+    rest is how the served model estimates: samples and triplets a scene, inlier threshold (px).
     """
 
     MEMORY: ClassVar = ("solvers",)
 
     solvers: list[str]
+    stored: dict[str, str]
     degrees: list[str]
     seeds: list[int]
     stale: int
@@ -102,9 +104,10 @@ class Baselines:
 class Evaluation:
     """Samples a triplet, inlier threshold (px), triplets a scene, seeds; `assume` names the solver of the method `ours`.
 
-    `others` are further solvers, run on the first `others_scenes` scenes of general motion at 0.5 px. `exact` and `exact_others` count
-    the noise-free scenes of C3. Of motions, noises and jitters on which no claim rests the first `beside_scenes` scenes are calibrated
-    (0: all). `priors` are the wrong first focals of C7, as factors of COLMAP's own.
+    `others` are further solvers, each with the number of scenes of general motion at 0.5 px (the first ones) that it runs on, and
+    `others_samples` their samples a triplet. `exact` and `exact_others` (by solver) count the noise-free scenes of C3 and C8. Of motions,
+    noises and jitters on which no claim rests the first `beside_scenes` scenes are calibrated (0: all). `priors` are the wrong first
+    focals of C7, as factors of COLMAP's own, tried on the first `prior_scenes` made scenes.
     """
 
     MEMORY: ClassVar = ("bootstrap",)
@@ -114,12 +117,13 @@ class Evaluation:
     threshold_px: float
     triplets: int
     seeds: list[int]
-    others: list[str]
-    others_scenes: int
+    others: dict[str, int]
+    others_samples: dict[str, int]
     beside_scenes: int
     exact: int
-    exact_others: int
+    exact_others: dict[str, int]
     priors: list[float]
+    prior_scenes: int
     bootstrap: int
 
 

@@ -1,11 +1,9 @@
 """What must hold of this paper's tables, as plain data.
 
-Each rule names a Great Expectations expectation (without `expect_`) and its arguments, how grave a breach is, and what it
-means. The function of a table's name adds the columns that rules over several rows, tables or files need.
+Rules as in `core.contract`. The function of a table's name adds the columns that rules over several rows, tables or files need.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
 from math import comb
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,8 @@ import pyarrow as pa
 
 from tenfold.autocalibration.problems import FREE
 from tenfold.core import tables
+from tenfold.core.contract import SHA256, Rule, given, holds, metrics, present, rule, with_columns
 
-Rule = dict[str, Any]
-
-_SHA256 = "^[0-9a-f]{64}$"
 _MOTIONS = ["", "general", "orbit", "jittered_orbit", "forward", "translation", "rotation", "planar_scene"]
 STATUSES = [
     "ok", "degenerate_rotation", "degenerate_planar", "degenerate_translation", "degenerate_orbit", "too_few", "low_confidence",
@@ -41,98 +37,82 @@ DEGREE = {"2V5P": (20,), "2V6P-f": (30,), "3V4P": (320,), "3V4P-f": (667, 668)}
 _KINDS = {"": "none", "f": "f", "fxfy": "fxfy", "square": "square", "zeroskew": "zero_skew", "full": "full"}
 
 
-def _rule(expect: str, says: str, severity: str = "critical", **arguments: Any) -> Rule:
-    return {"expect": expect, **arguments, "severity": severity, "says": says}
-
-
-def _given(*columns: str) -> list[Rule]:
-    return [_rule("column_values_to_not_be_null", f"every row has its {name}", column=name) for name in columns]
-
-
-def _holds(column: str, says: str, severity: str = "critical", **arguments: Any) -> Rule:
-    return _rule("column_values_to_be_in_set", says, severity, column=column, value_set=[True], **arguments)
-
-
 SAMPLES: list[Rule] = [
-    _rule("table_row_count_to_be_between", "there are views", min_value=2),
-    *_given("id", "split", "scene", "view", "camera", "width", "height"),
-    _rule("column_values_to_be_unique", "an id stands once", column="id"),
-    _rule("compound_columns_to_be_unique", "a view of a scene stands once", column_list=["scene", "view"]),
-    _rule("column_values_to_be_in_set", "there is one split", column="split", value_set=["all"]),
-    _rule("column_values_to_be_in_set", "the motion is known", column="motion", value_set=_MOTIONS),
-    _rule("column_values_to_be_between", "images have a sensible width (px)", column="width", min_value=64, max_value=20_000),
-    _rule("column_values_to_be_between", "images have a sensible height (px)", column="height", min_value=64, max_value=20_000),
-    _rule("column_values_to_match_regex", "the image's hash is a sha256", column="image_sha256", regex=_SHA256),
-    _rule("column_values_to_match_regex", "the tracks' hash is a sha256", column="tracks_sha256", regex=_SHA256),
-    _holds("focal_sensible", "a reference focal length is 0.1 to 10 image widths"),
-    _holds("one_camera", "all views of a scene have one camera and one size"),
-    _holds("enough_views", "a scene has two views or more"),
-    _holds("matchable", "a scene has tracks, or a photo for every view"),
-    _holds("three_views", "a scene has three views, which three of the solvers need", "warning"),
-    _holds("files_present", "every file is there, in its recorded size"),
+    rule("table_row_count_to_be_between", "there are views", min_value=2),
+    *given("id", "split", "scene", "view", "camera", "width", "height"),
+    rule("column_values_to_be_unique", "an id stands once", column="id"),
+    rule("compound_columns_to_be_unique", "a view of a scene stands once", column_list=["scene", "view"]),
+    rule("column_values_to_be_in_set", "there is one split", column="split", value_set=["all"]),
+    rule("column_values_to_be_in_set", "the motion is known", column="motion", value_set=_MOTIONS),
+    rule("column_values_to_be_between", "images have a sensible width (px)", column="width", min_value=64, max_value=20_000),
+    rule("column_values_to_be_between", "images have a sensible height (px)", column="height", min_value=64, max_value=20_000),
+    rule("column_values_to_match_regex", "the image's hash is a sha256", column="image_sha256", regex=SHA256),
+    rule("column_values_to_match_regex", "the tracks' hash is a sha256", column="tracks_sha256", regex=SHA256),
+    holds("focal_sensible", "a reference focal length is 0.1 to 10 image widths"),
+    holds("one_camera", "all views of a scene have one camera and one size"),
+    holds("enough_views", "a scene has two views or more"),
+    holds("matchable", "a scene has tracks, or a photo for every view"),
+    holds("three_views", "a scene has three views, which three of the solvers need", "warning"),
+    holds("files_present", "every file is there, in its recorded size"),
 ]
 
 TRACKS: list[Rule] = [
-    _rule("table_row_count_to_be_between", "there are observations", min_value=1),
-    *_given("scene", "track", "view", "x", "y"),
-    _rule("compound_columns_to_be_unique", "a track stands once in a view", column_list=["scene", "track", "view"]),
-    _rule("column_values_to_be_between", "x is finite (px)", column="x", min_value=-1e6, max_value=1e6),
-    _rule("column_values_to_be_between", "y is finite (px)", column="y", min_value=-1e6, max_value=1e6),
-    _holds("in_frame", "99 % of the observations lie in their frame", mostly=0.99),
-    _holds("seen_twice", "a track is seen by two views or more"),
-    _holds("view_known", "every observation belongs to a view of the table of samples"),
+    rule("table_row_count_to_be_between", "there are observations", min_value=1),
+    *given("scene", "track", "view", "x", "y"),
+    rule("compound_columns_to_be_unique", "a track stands once in a view", column_list=["scene", "track", "view"]),
+    rule("column_values_to_be_between", "x is finite (px)", column="x", min_value=-1e6, max_value=1e6),
+    rule("column_values_to_be_between", "y is finite (px)", column="y", min_value=-1e6, max_value=1e6),
+    holds("in_frame", "99 % of the observations lie in their frame", mostly=0.99),
+    holds("seen_twice", "a track is seen by two views or more"),
+    holds("view_known", "every observation belongs to a view of the table of samples"),
 ]
 
 RELAXATIONS: list[Rule] = [
-    _rule("table_row_count_to_be_between", "there are relaxations", min_value=1),
-    *_given("problem", "orbit", "mask", "size", "singular"),
-    _rule("compound_columns_to_be_unique", "an orbit stands once", column_list=["problem", "orbit"]),
-    _rule("compound_columns_to_be_unique", "a mask stands once", column_list=["problem", "mask"]),
-    _rule("column_values_to_be_between", "an orbit has members", column="size", min_value=1),
-    _rule("column_values_to_be_between", "a singular value is finite and not negative", column="smin", min_value=0.0, max_value=1e30),
-    _holds("square", "as many equations are kept as there are unknowns"),
-    _holds("sizes_fit", "the orbits' sizes add up to the number of subsets"),
-    _holds("counts_fit", "orbits and non-singular orbits are as many as the catalogue says"),
+    rule("table_row_count_to_be_between", "there are relaxations", min_value=1),
+    *given("problem", "orbit", "mask", "size", "singular"),
+    rule("compound_columns_to_be_unique", "an orbit stands once", column_list=["problem", "orbit"]),
+    rule("compound_columns_to_be_unique", "a mask stands once", column_list=["problem", "mask"]),
+    rule("column_values_to_be_between", "an orbit has members", column="size", min_value=1),
+    rule("column_values_to_be_between", "a singular value is finite and not negative", column="smin", min_value=0.0, max_value=1e30),
+    holds("square", "as many equations are kept as there are unknowns"),
+    holds("sizes_fit", "the orbits' sizes add up to the number of subsets"),
+    holds("counts_fit", "orbits and non-singular orbits are as many as the catalogue says"),
 ]
 
 DEGREES: list[Rule] = [
-    _rule("table_row_count_to_be_between", "there are start systems", min_value=1),
-    *_given("problem", "orbit", "seed", "solutions", "certified", "lost"),
-    _rule("compound_columns_to_be_unique", "a seed's run stands once", column_list=["problem", "orbit", "seed"]),
-    _rule("column_values_to_be_between", "a start system has solutions", column="solutions", min_value=1),
-    _rule("column_values_to_be_between", "lost paths are counted", column="lost", min_value=0),
-    _holds("degree_fits", "a certified number of solutions is the known one, any other no larger"),
-    _holds(
-        "sound", "stored solutions are finite, different, solve their equations (relative residual below 1e-8), and are as many as said"
-    ),
+    rule("table_row_count_to_be_between", "there are start systems", min_value=1),
+    *given("problem", "orbit", "seed", "solutions", "certified", "lost"),
+    rule("compound_columns_to_be_unique", "a seed's run stands once", column_list=["problem", "orbit", "seed"]),
+    rule("column_values_to_be_between", "a start system has solutions", column="solutions", min_value=1),
+    rule("column_values_to_be_between", "lost paths are counted", column="lost", min_value=0),
+    holds("degree_fits", "a certified number of solutions is the known one, any other no larger"),
+    holds("sound", "stored solutions are finite, different, solve their equations (relative residual below 1e-8), and are as many as said"),
 ]
 
 CALIB: list[Rule] = [
-    _rule("table_row_count_to_be_between", "there are calibrations", min_value=1),
-    *_given("scene", "triplet", "method", "seed", "stage", "kind", "status", "reason"),
-    _rule(
+    rule("table_row_count_to_be_between", "there are calibrations", min_value=1),
+    *given("scene", "triplet", "method", "seed", "stage", "kind", "status", "reason"),
+    rule(
         "compound_columns_to_be_unique",
         "one row a scene, triplet, method, seed and stage",
         column_list=["scene", "triplet", "method", "seed", "stage"],
     ),
-    _rule("column_values_to_be_in_set", "the stage is known", column="stage", value_set=["minimal", "refined"]),
-    _rule("column_values_to_be_in_set", "what is unknown of K is known", column="kind", value_set=[*FREE, ""]),
-    _rule("column_values_to_be_in_set", "the status is known", column="status", value_set=STATUSES),
-    _rule("column_values_to_be_between", "times are not negative (s)", column="cpu_s", min_value=0.0),
+    rule("column_values_to_be_in_set", "the stage is known", column="stage", value_set=["minimal", "refined"]),
+    rule("column_values_to_be_in_set", "what is unknown of K is known", column="kind", value_set=[*FREE, ""]),
+    rule("column_values_to_be_in_set", "the status is known", column="status", value_set=STATUSES),
+    rule("column_values_to_be_between", "times are not negative (s)", column="cpu_s", min_value=0.0),
     *(
-        _rule(
-            "column_values_to_be_between", f"{name} is over 0 and finite (px)", column=name, min_value=0.0, max_value=1e9, strict_min=True
-        )
+        rule("column_values_to_be_between", f"{name} is over 0 and finite (px)", column=name, min_value=0.0, max_value=1e9, strict_min=True)
         for name in ("fx", "fy")
     ),
-    _rule(
+    rule(
         "column_values_to_not_be_null",
         "a calibration that is good has its focal length",
         column="fx",
         row_condition='status=="ok"',
         condition_parser="pandas",
     ),
-    _rule(
+    rule(
         "column_value_lengths_to_be_between",
         "a calibration that failed has its reason",
         column="reason",
@@ -142,19 +122,8 @@ CALIB: list[Rule] = [
     ),
 ]
 
-METRICS: list[Rule] = [
-    _rule("table_row_count_to_be_between", "there are metrics", min_value=1),
-    *_given("paper", "dataset", "partition", "method", "variant", "seed", "slice", "metric", "n", "better", "timing"),
-    _rule(
-        "compound_columns_to_be_unique",
-        "a number stands once",
-        column_list=["partition", "method", "variant", "seed", "slice", "metric"],
-    ),
-    _rule("column_values_to_match_regex", "metric names are plain", column="metric", regex="^[a-z0-9_]+$"),
-    _rule("column_values_to_be_in_set", "the better direction is known", column="better", value_set=["up", "down", "none"]),
-    _rule("column_values_to_be_between", "a number rests on samples", column="n", min_value=0),
-    _rule("column_values_to_be_between", "values are finite", column="value", min_value=-1e30, max_value=1e30),
-    _rule(
+METRICS: list[Rule] = metrics(
+    rule(
         "column_values_to_be_between",
         "errors are not negative",
         column="value",
@@ -162,16 +131,7 @@ METRICS: list[Rule] = [
         row_condition='metric.str.endswith("_error")',
         condition_parser="pandas",
     ),
-    _rule(
-        "column_value_lengths_to_be_between",
-        "a missing value has its reason",
-        column="reason",
-        min_value=1,
-        row_condition="value.isnull()",
-        condition_parser="pandas",
-    ),
-    _rule("column_pair_values_a_to_be_greater_than_b", "an interval's ends are in order", column_A="hi", column_B="lo", or_equal=True),
-]
+)
 
 
 def samples(folder: Path, root: Path | None = None) -> pa.Table:
@@ -194,9 +154,9 @@ def samples(folder: Path, root: Path | None = None) -> pa.Table:
         "enough_views": [views[row["scene"]] >= 2 for row in rows],
         "three_views": [views[row["scene"]] >= 3 for row in rows],
         "matchable": [ways[row["scene"]] == {True} for row in rows],
-        "files_present": [None if root is None else _present(row, root, folder) for row in rows],
+        "files_present": [None if root is None else present(row, root, ["image"]) and present(row, folder, ["tracks"]) for row in rows],
     }
-    return _with(table, columns)
+    return with_columns(table, columns)
 
 
 def tracks(folder: Path, samples_folder: Path) -> pa.Table:
@@ -212,7 +172,7 @@ def tracks(folder: Path, samples_folder: Path) -> pa.Table:
         inside = (x >= 0) & (x <= size[:, 0]) & (y >= 0) & (y <= size[:, 1])
     seen = Counter(zip(table["scene"].to_pylist(), table["track"].to_pylist(), strict=True))
     twice = [seen[scene, track] >= 2 for scene, track in zip(table["scene"].to_pylist(), table["track"].to_pylist(), strict=True)]
-    return _with(table, {"in_frame": inside.tolist(), "seen_twice": twice, "view_known": there.tolist()})
+    return with_columns(table, {"in_frame": inside.tolist(), "seen_twice": twice, "view_known": there.tolist()})
 
 
 def relaxations(folder: Path) -> pa.Table:
@@ -238,7 +198,7 @@ def relaxations(folder: Path) -> pa.Table:
         "sizes_fit": [fit[row["problem"]] for row in rows],
         "counts_fit": [counts[row["problem"]] for row in rows],
     }
-    return _with(table, columns)
+    return with_columns(table, columns)
 
 
 def degrees(folder: Path) -> pa.Table:
@@ -250,25 +210,11 @@ def degrees(folder: Path) -> pa.Table:
     for row in rows:
         count = _solutions(folder / "systems" / f"{row['problem']}.{row['orbit']}.{row['seed']}.npz")
         sound.append(count == row["solutions"] and served.get(row["problem"], 1) is not None)
-    return _with(table, {"degree_fits": [_degree_fits(row) for row in rows], "sound": sound})
-
-
-def _with(table: pa.Table, columns: Mapping[str, Sequence[bool | None]]) -> pa.Table:
-    for name, values in columns.items():
-        table = table.append_column(name, pa.array(values, pa.bool_()))
-    return table
+    return with_columns(table, {"degree_fits": [_degree_fits(row) for row in rows], "sound": sound})
 
 
 def _sensible(row: dict[str, Any]) -> bool:
     return row["ref_fx"] is None or 0.1 * row["width"] <= row["ref_fx"] <= 10 * row["width"]
-
-
-def _present(row: dict[str, Any], root: Path, folder: Path) -> bool:
-    for start, name in ((root, "image"), (folder, "tracks")):
-        path = row[f"{name}_path"]
-        if path is not None and not ((start / path).is_file() and (start / path).stat().st_size == row[f"{name}_bytes"]):
-            return False
-    return True
 
 
 def _size(problem: str) -> tuple[int, int]:

@@ -37,7 +37,8 @@ class Limits:
     sd: float = 0.05  # standard deviation of the focal over the focal
     condition: float = 1e12  # of the reduced normal matrix with unit diagonal
     inliers: float = 0.3  # tracks that are inliers in every view
-    distortion: float = 0.2  # of the cost, that a radial term takes away
+    distortion: float = 0.2  # of the cost, that a radial term takes away, or ...
+    radial: float = 4.0  # ... its distance from 0 in standard deviations (Wald's test: one in 16,000 without distortion)
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,21 @@ class Verdict:
     reason: str = ""
     warnings: dict[str, str] = field(default_factory=dict)
     facts: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Radial:
+    """A result fitted again with a radial term: what that gains (share of the cost), `k1` and `focal` (px) with standard deviations."""
+
+    gain: float
+    k1: float
+    sd: float
+    focal: float
+    sd_focal: float
+
+    def suspected(self, limits: Limits) -> bool:
+        """Whether the term is there: it takes away much of the error, or is far from 0 by its own uncertainty."""
+        return self.gain > limits.distortion or (np.isfinite(self.sd) and abs(self.k1) > limits.radial * self.sd)
 
 
 def of_matches(
@@ -114,16 +130,21 @@ def of_result(
     loss_px: float,
     minimum: int = 12,
     distortion: bool = True,
+    radial: Radial | None = None,
+    tracks: int | None = None,
     limits: Limits | None = None,
 ) -> Verdict:
-    """Whether the result of a bundle adjustment of x (V, n, 2) may be given to a user. `distortion`: also fit a radial term (one more run)."""
+    """Whether the result of a bundle adjustment of x (V, n, 2) may be given to a user.
+
+    `distortion`: also fit a radial term (one more run), unless `radial` is given. `tracks`: of how many x is a choice, if of more.
+    """
     limits = limits or Limits()
     if refined is None:
         return Verdict(
             "no_solution", "No calibration explains the points; take more or sharper photos, or check the assumed kind of camera."
         )
     together = refined.inliers.all(axis=0)
-    tracks = int(np.isfinite(x).all(axis=(0, 2)).sum())
+    tracks = max(tracks or 0, int(np.isfinite(x).all(axis=(0, 2)).sum()))
     focal = float(refined.sd[0] / refined.k[0])
     turn = max_turn(refined.R)
     facts = {"inliers": float(together.sum()), "sd": focal, "condition": refined.condition, "turn_deg": turn}
@@ -132,11 +153,14 @@ def of_result(
         warnings["degenerate_orbit"] = (
             "The camera circles one point: formulas from two views fail here, only three views determine the focal."
         )
-    if distortion:
-        facts["distortion"] = gain = distortion_gain(x, refined, kind=kind, loss_px=loss_px)
-        if gain > limits.distortion:
+    if distortion and radial is None:
+        radial = fit_radial(x, refined, kind=kind, loss_px=loss_px)
+    if radial is not None:
+        facts["distortion"] = radial.gain
+        if radial.suspected(limits):
             warnings["distortion_suspected"] = (
-                f"A radial term takes {gain:.0%} of the error away: the lens bends lines and K is biased; undistort first."
+                f"A radial term k1 = {radial.k1:.3f} ± {radial.sd:.3f} takes {radial.gain:.0%} of the error away and leads to a focal of "
+                f"{radial.focal:.0f} px instead of {refined.k[0]:.0f}: the lens bends lines and K is biased; undistort first."
             )
     if together.sum() < minimum:
         return Verdict(
@@ -254,8 +278,8 @@ def is_orbit(R: Floats, t: Floats, tolerance: float) -> bool:
     return True
 
 
-def distortion_gain(x: Floats, refined: Refined, *, kind: str, loss_px: float, iterations: int = 30) -> float:
-    """Share of the cost of a result without k1 that fitting k1 takes away, over observations that are inliers of either: 0 to 1."""
+def fit_radial(x: Floats, refined: Refined, *, kind: str, loss_px: float, iterations: int = 30) -> Radial:
+    """The result of x (V, n, 2) with k1 free as well. The gain counts observations that are inliers of either fit: 0 to 1."""
     # the loss is that of the noise: with a wide one, a few bad observations hide what bends all others a little
     scale = min(loss_px, 2 * refined.noise_px) if refined.noise_px > 1e-9 else loss_px
     plain = refine(
@@ -266,4 +290,10 @@ def distortion_gain(x: Floats, refined: Refined, *, kind: str, loss_px: float, i
     )  # fmt: skip
     used = bent.inliers | plain.inliers
     costs = [float(np.sum(np.log1p((each.errors[used] / scale) ** 2))) for each in (plain, bent)]
-    return max(0.0, 1 - costs[1] / costs[0]) if np.isfinite(costs).all() and costs[0] > 0 else 0.0
+    gain = max(0.0, 1 - costs[1] / costs[0]) if np.isfinite(costs).all() and costs[0] > 0 else 0.0
+    # a loss as narrow as the noise lets a point follow two views and give up the third: too small a deviation. A wide one is honest.
+    wide = min(max(3 * bent.noise_px, loss_px), 4 * loss_px) if np.isfinite(bent.noise_px) else 2 * loss_px
+    last = refine(
+        bent.k, bent.R, bent.t, bent.X, x, kind=kind, k1=bent.k1, fit_k1=True, loss_px=wide, inlier_px=2 * loss_px, iterations=iterations
+    )  # fmt: skip
+    return Radial(gain, last.k1, last.sd_k1, float(last.k[0]), float(last.sd[0]))

@@ -26,7 +26,7 @@ MANY = 30  # views
 
 @dataclass(frozen=True)
 class Solver:
-    """A solver: its minimal problem, what is unknown of K, how many views."""
+    """A solver: the minimal problem of its start system, what is unknown of K, how many views."""
 
     problem: str
     kind: str
@@ -37,7 +37,7 @@ SOLVERS = {
     "focal": Solver("3V4P-f", "f", 3),
     "focal2v": Solver("2V6P-f", "f", 2),
     "zero_skew": Solver("3V5P-zeroskew", "zero_skew", 3),
-    "square": Solver("3V5P-square", "square", 3),
+    "square": Solver("3V5P-zeroskew", "square", 3),
     "full": Solver("3V6P-full", "full", 3),
 }
 
@@ -161,7 +161,9 @@ def calibrations(
         known = [scene.pairs[pair].F if pair in scene.pairs else None for pair in combinations(views, 2)]
         limited = Settings(settings.samples, settings.threshold_px, None if left is None else max(left, 1e-3))
         of_views = int(np.random.SeedSequence([seed, *views]).generate_state(1)[0] >> 1)
-        result = calibrate_triplet(x, solve, start, principal=principal, size=size, settings=limited, seed=of_views, fundamentals=known)
+        result = calibrate_triplet(
+            x, solve, start, principal=principal, size=size, settings=limited, seed=of_views, fundamentals=known, kind=solver.kind
+        )
         label = "-".join(map(str, views))
         made += [(_row({**base, "triplet": label, "stage": stage}, result, stage), result) for stage in ("minimal", "refined")]
     if not made:

@@ -19,20 +19,23 @@ import numpy as np
 import pyarrow as pa
 
 from tenfold.autocalibration import claims, config, exact, features, metrics, pool, predictor_folder, wrong_prior
-from tenfold.autocalibration.metrics import CALIB_SCHEMA, Answer, Scene, Subject
+from tenfold.autocalibration.metrics import CALIB_SCHEMA, Answer, Scene
 from tenfold.autocalibration.start_system import StartSystem
 from tenfold.core import atomic, tables
 from tenfold.core import claims as core_claims
 from tenfold.core import metrics as core_metrics
 from tenfold.core.errors import BadData, UsageError
-from tenfold.core.metrics import Row, bootstrap
+from tenfold.core.metrics import Row, Subject, bootstrap
 from tenfold.core.progress import Progress
 from tenfold.core.stage import Made, Note
 
 
 @dataclass(frozen=True)
 class Task:
-    """One solver on one scene. `principal` (px) is taken as known, or as a first guess where the solver finds it."""
+    """One solver on one scene. `principal` (px) is taken as known, or as a first guess where the solver finds it.
+
+    `method` is what its rows are called; `part` is the file that they go to, if they go to one.
+    """
 
     scene: features.Scene
     solver: str
@@ -41,8 +44,11 @@ class Task:
     size: tuple[int, int]
     principal: tuple[float, float]
     cameras: dict[int, str]
-    block: config.Evaluation
-    part: Path
+    samples: int
+    threshold_px: float
+    triplets: int
+    method: str
+    part: Path | None = None
 
 
 def run(
@@ -65,7 +71,10 @@ def run(
     began, cpu = time.monotonic(), _cpu()
     samples = tables.read(dataset / "samples.parquet")
     scenes = metrics.scenes_of(samples)
-    starts = start_systems(model, [block.assume, *block.others])
+    unsaid = [name for name in block.others if name not in block.others_samples]
+    if unsaid:
+        raise UsageError(f"evaluation.others names {unsaid[0]}, evaluation.others_samples does not. Give its samples a triplet there.")
+    starts = start_systems(model, dict.fromkeys([block.assume, *block.others, *block.exact_others]))
     parts = out / "parts"
     _calibrate(scenes, _cameras(samples), features, starts, block, parts, progress)
     calib = _merged(parts, baselines / "calib.parquet")
@@ -115,7 +124,7 @@ def start_systems(model: Path, solvers: Iterable[str]) -> dict[str, Path]:
     if missing:
         raise UsageError(
             f"evaluation asks for the solver {missing[0]!r}, of which the model has no start system. Add it to model.solvers, or take it "
-            "out of evaluation.assume and evaluation.others."
+            "out of evaluation.assume, evaluation.others and evaluation.exact_others."
         )
     return {s: there[s] for s in solvers}
 
@@ -138,9 +147,9 @@ def _calibrate(
     progress: Progress,
 ) -> None:
     """All tasks that an earlier attempt left undone; each writes its rows below `parts`."""
-    few = few_scenes(scenes.values(), block.others_scenes)
-    chosen = chosen_scenes(scenes.values(), block.beside_scenes) | few
-    total = len(chosen) * len(block.seeds) + len(few) * len(block.others)
+    few = {solver: few_scenes(scenes.values(), count) for solver, count in block.others.items()}
+    chosen = chosen_scenes(scenes.values(), block.beside_scenes).union(*few.values())
+    total = len(chosen) * len(block.seeds) + sum(map(len, few.values()))
     parts.mkdir(parents=True, exist_ok=True)
     done = sum(1 for _ in parts.glob("calib-*.parquet"))
 
@@ -153,14 +162,17 @@ def _calibrate(
                 continue
             scene = scenes[given.name]
             wanted: list[tuple[str, int]] = [(block.assume, seed) for seed in block.seeds]
-            wanted += [(solver, block.seeds[0]) for solver in block.others] if given.name in few else []
+            wanted += [(solver, block.seeds[0]) for solver, names in few.items() if given.name in names]
             for solver, seed in wanted:
                 part = parts / f"calib-{number:06d}.parquet"
                 number += 1
                 if not part.exists():
                     where = principal_of(scene, solver)
                     size = (scene.width, scene.height)
-                    yield Task(given, solver, starts[solver], seed, size, where, cameras.get(given.name, {}), block, part)
+                    yield Task(
+                        given, solver, starts[solver], seed, size, where, cameras.get(given.name, {}),
+                        block.samples if solver == block.assume else block.others_samples[solver], block.threshold_px, block.triplets, method_of(solver, block), part,
+                    )  # fmt: skip
 
     progress.stage("calibrate", total, done)
     for _ in pool.each(calibrate, tasks(), total - done):
@@ -169,18 +181,23 @@ def _calibrate(
 
 def calibrate(task: Task) -> None:
     """One solver on one scene; writes the rows."""
+    assert task.part is not None
+    tables.write(pa.Table.from_pylist(rows_of(task), CALIB_SCHEMA), task.part)
+
+
+def rows_of(task: Task) -> list[dict[str, Any]]:
+    """One solver on one scene: rows of the calibration table."""
     from threadpoolctl import threadpool_limits
 
     from tenfold.autocalibration import estimate, ransac
 
-    settings = ransac.Settings(samples=task.block.samples, threshold_px=task.block.threshold_px)
+    settings = ransac.Settings(samples=task.samples, threshold_px=task.threshold_px)
     with threadpool_limits(1):  # a process a core: more threads would only wait
         rows = estimate.scene(
             task.scene, task.solver, _load(task.start), size=task.size, principal=np.array(task.principal), settings=settings,
-            triplets=task.block.triplets, seed=task.seed, cameras=task.cameras or None,
+            triplets=task.triplets, seed=task.seed, cameras=task.cameras or None,
         )  # fmt: skip
-    method = method_of(task.solver, task.block)
-    tables.write(pa.Table.from_pylist([{**row, "method": method} for row in rows], CALIB_SCHEMA), task.part)
+    return [{**row, "method": task.method} for row in rows]
 
 
 @lru_cache(maxsize=4)
@@ -223,7 +240,7 @@ def _merged(parts: Path, baselines: Path) -> pa.Table:
 
 
 def _exact_counts(block: config.Evaluation) -> dict[str, int]:
-    return {block.assume: block.exact, **{s: block.exact_others for s in block.others if s != block.assume}}
+    return {**block.exact_others, block.assume: block.exact}
 
 
 def _exact(solver: str, start: Path, samples: int, parts: Path) -> exact.Recall:
@@ -232,7 +249,7 @@ def _exact(solver: str, start: Path, samples: int, parts: Path) -> exact.Recall:
 
     path = parts / f"exact-{solver}.json"
     if not path.exists():
-        atomic.write_json(path, asdict(exact.recall(estimate.solve_of(solver), _load(start), samples, 0)))
+        atomic.write_json(path, asdict(exact.recall(estimate.solve_of(solver), _load(start), samples, 0, estimate.SOLVERS[solver].kind)))
     return exact.Recall(**json.loads(path.read_text()))
 
 
@@ -249,7 +266,7 @@ def _priors(
         return []
     mine = metrics.by_key(rows).get(("ours", "refined", block.seeds[0]), {})
     photographed = {s.name for s in scenes.values() if s.photographed and s.known and not s.distorted}
-    wanted = sorted(n for n in (photographed or few_scenes(scenes.values(), block.others_scenes)) if n in mine)
+    wanted = sorted(n for n in (photographed or few_scenes(scenes.values(), block.prior_scenes)) if n in mine)
     answers = {name: metrics.of_scene(mine[name]) for name in wanted}
     runs: list[wrong_prior.Run] = []
     for given in features.read_scenes(folder, wanted) if wanted else ():

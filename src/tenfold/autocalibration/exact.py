@@ -39,16 +39,16 @@ class Recall:
     physical: list[int]
 
 
-def instances(problem: Problem, samples: int, seed: int) -> Instances:
+def instances(problem: Problem, samples: int, seed: int, kind: str = "") -> Instances:
     """Scenes in front of all views and inside the frame: rotation 9 to 21 degrees about a random axis, translation of a tenth of the depth on.
 
-    Only what the problem leaves unknown departs from square pixels and a centred principal point.
+    Only what `kind` (default: the problem's) leaves unknown departs from square pixels and a centred principal point.
     """
     rng = np.random.default_rng([seed, problem.views, problem.points, problem.free])
     ks: list[Float] = []
     xs: list[Float] = []
     while len(ks) < samples:
-        k = _intrinsics(problem.kind, rng)
+        k = _intrinsics(kind or problem.kind, rng)
         R = np.stack([np.eye(3), *(_rotation(rng) for _ in range(problem.views - 1))])
         X = rng.uniform((-3, -2, 6), (3, 2, 12), (problem.points, 3))
         # cameras that turn about the scene's middle keep it in sight
@@ -63,9 +63,9 @@ def instances(problem: Problem, samples: int, seed: int) -> Instances:
     return Instances(np.array(ks), np.array(xs))
 
 
-def recall(solve: Callable[..., Candidates], start: StartSystem, samples: int, seed: int) -> Recall:
-    """Solve `samples` instances of the start system's problem."""
-    given = instances(start.problem, samples, seed)
+def recall(solve: Callable[..., Candidates], start: StartSystem, samples: int, seed: int, kind: str = "") -> Recall:
+    """Solve `samples` instances of the start system's problem; `kind` as in `instances`."""
+    given = instances(start.problem, samples, seed, kind)
     centre = np.array(SIZE) / 2
     out = Recall([], [], [], [], [], [])
     for low in range(0, samples, _BATCH):

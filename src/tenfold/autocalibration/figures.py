@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tenfold.autocalibration import geometry
 from tenfold.core import figures
 
 DPI = 100
@@ -13,6 +14,9 @@ FLOOR = 1e-5
 """Smaller errors are drawn here: noise-free ones would stretch the axis."""
 BAND = 0.03
 """Around the reference, as a share of it: what claim C6 allows."""
+ARROW = 0.06
+"""Of the picture's longer side: how long the arrows of most reprojection errors are drawn."""
+OUTLIER = "#009E73"
 NAMES = {
     "ours": "ours",
     "ours_zero_skew": "ours, zero skew",
@@ -83,6 +87,10 @@ def noise(errors: Mapping[str, Mapping[float, Mapping[str, Sequence[float]]]]) -
             )  # fmt: skip
             axis.plot([], [], color=_colour(method), lw=6, alpha=0.7, label=name(method))
         axis.axhline(0.20, color="#888888", lw=0.8, ls=":")
+        for value, said in ((1.0, "no answer"), (0.20, "failure")):
+            axis.annotate(
+                said, (1.0, value), (3, 0), xycoords=("axes fraction", "data"), textcoords="offset points", va="center", fontsize=8
+            )
         axis.set(yscale="log", ylim=(FLOOR / 1.6, 1.6), xlim=(-0.5, len(levels) - 0.5), ylabel="relative focal error", xlabel="noise, px")
         axis.set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
         axis.grid(axis="x", visible=False)
@@ -217,6 +225,85 @@ def triplets(groups: Mapping[str, Sequence[Estimate]], reference: float | None) 
     return figures.png(fig, DPI)
 
 
+@dataclass(frozen=True)
+class Reprojection:
+    """One view of a refined scene: its size (width, height) px, the photograph (H, W, 3) or None, observed and reprojected points (n, 2) px
+    and which tracks are inliers (n,)."""
+
+    title: str
+    size: tuple[int, int]
+    image: Image | None
+    observed: Float
+    projected: Float
+    inlier: npt.NDArray[np.bool_]
+
+    @property
+    def errors(self) -> Float:
+        """Distances of the inliers (m,) in px."""
+        return np.asarray(np.linalg.norm((self.projected - self.observed)[self.inlier], axis=1))
+
+
+def magnification(errors: Float, side: int) -> int:
+    """By how much errors (px) are drawn longer: the largest of 1, 2, 5, 10, ... with nine of ten arrows under `ARROW` of the picture's side."""
+    long = float(np.quantile(errors, 0.9)) if len(errors) else 0.0
+    steps = [m * 10**power for power in range(4) for m in (1, 2, 5)]
+    return max((step for step in steps if step * long <= ARROW * side), default=1) if long > 0 else 1
+
+
+@figures.style()
+def reprojections(rows: Sequence[Sequence[Reprojection]]) -> bytes:
+    """Observed points with arrows to their reprojections, magnified and coloured by length, on the photograph or an empty frame.
+
+    A row a scene, a panel a view. Outliers are crosses without an arrow. Median and root mean square in the titles are those of the inliers.
+    """
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+    from matplotlib.lines import Line2D
+
+    # without its yellow end, which is hard to see on white
+    colours = ListedColormap(colormaps["plasma"](np.linspace(0.0, 0.82, 256)))
+    columns = max(map(len, rows), default=1)
+    shape = max((panel.size[1] / panel.size[0] for row in rows for panel in row), default=0.75)
+    fig, axes = figures.new(4.1 * columns + 0.9, (4.1 * shape + 0.55) * max(1, len(rows)) + 0.4, max(1, len(rows)), columns)
+    every = np.concatenate([panel.errors for row in rows for panel in row] or [np.zeros(0)])
+    times = magnification(every, max((panel.size[0] for row in rows for panel in row), default=1))
+    most = float(np.quantile(every, 0.98)) if len(every) and every.max() > 0 else 1.0
+    drawn = None
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for i, row in enumerate(rows):
+        for axis, panel in zip(axes[i], row, strict=False):
+            width, height = panel.size
+            axis.set_axis_on()
+            axis.grid(visible=False)
+            if panel.image is not None:
+                # faint and grey, so that the colours of the arrows stand out
+                grey = 255 - (255 - panel.image.mean(axis=2)) * 0.5
+                axis.imshow(grey, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
+            good, bad = panel.observed[panel.inlier], panel.observed[~panel.inlier]
+            moved = times * (panel.projected[panel.inlier] - good)
+            axis.scatter(bad[:, 0], bad[:, 1], s=14, marker="x", color=OUTLIER, lw=1.1, zorder=2)
+            axis.scatter(good[:, 0], good[:, 1], s=5, color="#000000", lw=0, zorder=3)
+            drawn = axis.quiver(
+                good[:, 0], good[:, 1], moved[:, 0], moved[:, 1], panel.errors, cmap=colours, clim=(0.0, most), angles="xy", scale_units="xy",
+                scale=1.0, width=0.0045, headwidth=3.5, headlength=4.0, headaxislength=3.6, minlength=0.0, minshaft=1.5, zorder=4,
+            )  # fmt: skip
+            axis.set(xlim=(0, width), ylim=(height, 0), aspect="equal", xticks=[], yticks=[])
+            for spine in axis.spines.values():
+                spine.set_visible(True)
+            said = f"median {np.median(panel.errors):.2f}, rms {np.sqrt(np.mean(panel.errors**2)):.2f} px" if len(good) else "no inlier"
+            axis.set_title(f"{panel.title}\n{len(good)} of {len(panel.inlier)} tracks fit: {said}", fontsize=9)
+    if drawn is not None:
+        fig.colorbar(drawn, ax=axes.ravel().tolist(), label="error, px", shrink=0.8, pad=0.01, extend="max")
+    handles = [
+        Line2D([], [], ls="", marker=".", color="#000000", label="observed"),
+        Line2D([], [], ls="-", color="#7e03a8", label=f"to the reprojection, {times} times as long"),
+        Line2D([], [], ls="", marker="x", ms=5, color=OUTLIER, label="outlier: beyond the threshold in some view"),
+    ]
+    fig.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figures.png(fig, DPI)
+
+
 def with_tracks(image: Image, points: Float, colours: Sequence[tuple[int, int, int]], radius: int = 3) -> Image:
     """A copy of a photograph (H, W, 3) with a disc at each point (n, 2) px (COLMAP's convention) in its colour."""
     from PIL import Image as Pillow
@@ -227,6 +314,17 @@ def with_tracks(image: Image, points: Float, colours: Sequence[tuple[int, int, i
     for (x, y), colour in zip(points.tolist(), colours, strict=True):
         draw.ellipse((x - 0.5 - radius, y - 0.5 - radius, x - 0.5 + radius, y - 0.5 + radius), outline=(0, 0, 0), fill=colour)
     return np.asarray(picture)
+
+
+def straightened(image: Image, k: Float, k1: float, k2: float) -> Image:
+    """A photograph (H, W, 3) as a perspective camera with intrinsics k (5,) px would show it; black where the lens saw nothing."""
+    height, width = image.shape[:2]
+    y, x = np.mgrid[:height, :width] + 0.5
+    seen = np.floor(geometry.distort(np.stack([x, y], axis=-1).reshape(-1, 2), k, k1, k2)).astype(np.int64)
+    inside = ((seen >= 0) & (seen < [width, height])).all(axis=1)
+    out = np.zeros((height * width, 3), np.uint8)
+    out[inside] = image[seen[inside, 1], seen[inside, 0]]
+    return out.reshape(height, width, 3)
 
 
 def spread_colours(n: int) -> list[tuple[int, int, int]]:

@@ -3,133 +3,90 @@
 
 Every table's rows hold one value of `LANES` paths, real and imaginary parts apart, so that compilers make vector instructions of the
 loops over a row. A lane never looks at another one: what a path does depends neither on its neighbours nor on threads. The Newton
-step is a straight-line program (see `program`) that this loop carries out row by row: one compilation serves every problem.
+step is machine code of its own (see `machine`): one compilation of this loop serves every problem.
 """
 
 import math
 from typing import Any
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 
-LANES = 64
-# Why a path ended: 0 found; lost: 1 its step became too small, 2 it did not converge at the end, 3 too many solves.
-FOUND, STEP, END, SOLVES = 0, 1, 2, 3
+# Paths side by side in a table's row: one vector of 512 bits; where registers are shorter compilers take two or four.
+LANES = 8
+# Why a path ended: 0 found; lost: 1 its step became too small, 2 it did not converge at the end, 3 too many solves, 4 lost for one of these
+# reasons near the end and far out, 5 it ended where another did.
+FOUND, STEP, END, SOLVES, FAR, TWICE = range(6)
 _IDLE, _START, _STEP, _LAST = -1, 0, 1, 2
-# Operations of a program: d = a b; d = a b + c; d = c - a b; d = a + b; d = a - b; d = 1 / a; d = -2 a; d = 2 a; d = -a
-MUL, MULADD, MULSUB, ADD, SUB, INVERT, MINUS_TWICE, TWICE, NEGATE = range(9)
+# A path is near its end from this time on.
+NEAR = 0.9
 
 OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract"}, "error_model": "numpy", "boundscheck": False}
 
 
-@njit(**OPTIONS)
-def _run(x_re, x_im, code):
-    """The program, one operation of all lanes after another."""
-    for line in range(code.shape[0]):
-        op = code[line, 0]
-        d = code[line, 1]
-        a = code[line, 2]
-        b = code[line, 3]
-        c = code[line, 4]
-        if op == MULSUB:
-            for i in range(LANES):
-                re = x_re[c, i] - (x_re[a, i] * x_re[b, i] - x_im[a, i] * x_im[b, i])
-                x_im[d, i] = x_im[c, i] - (x_re[a, i] * x_im[b, i] + x_im[a, i] * x_re[b, i])
-                x_re[d, i] = re
-        elif op == MUL:
-            for i in range(LANES):
-                re = x_re[a, i] * x_re[b, i] - x_im[a, i] * x_im[b, i]
-                x_im[d, i] = x_re[a, i] * x_im[b, i] + x_im[a, i] * x_re[b, i]
-                x_re[d, i] = re
-        elif op == MULADD:
-            for i in range(LANES):
-                re = x_re[c, i] + (x_re[a, i] * x_re[b, i] - x_im[a, i] * x_im[b, i])
-                x_im[d, i] = x_im[c, i] + (x_re[a, i] * x_im[b, i] + x_im[a, i] * x_re[b, i])
-                x_re[d, i] = re
-        elif op == ADD:
-            for i in range(LANES):
-                x_re[d, i] = x_re[a, i] + x_re[b, i]
-                x_im[d, i] = x_im[a, i] + x_im[b, i]
-        elif op == SUB:
-            for i in range(LANES):
-                x_re[d, i] = x_re[a, i] - x_re[b, i]
-                x_im[d, i] = x_im[a, i] - x_im[b, i]
-        elif op == INVERT:
-            for i in range(LANES):
-                s = 1.0 / (x_re[a, i] * x_re[a, i] + x_im[a, i] * x_im[a, i])
-                x_re[d, i] = x_re[a, i] * s
-                x_im[d, i] = -x_im[a, i] * s
-        else:
-            factor = -2.0 if op == MINUS_TWICE else (2.0 if op == TWICE else -1.0)
-            for i in range(LANES):
-                x_re[d, i] = factor * x_re[a, i]
-                x_im[d, i] = factor * x_im[a, i]
+@intrinsic
+def _call(typing_context, address, x_re, x_im, c_re, c_im, t, y_re, y_im):
+    """Call the machine code at `address` with the addresses of its tables."""
+
+    def made(context, builder, signature, arguments):
+        table = ir.DoubleType().as_pointer()
+        function = ir.FunctionType(ir.VoidType(), [table] * 7).as_pointer()
+        code, *tables = arguments
+        builder.call(builder.inttoptr(code, function), [builder.inttoptr(each, table) for each in tables])
+        return context.get_dummy_value()
+
+    return types.void(*([types.intp] * 8)), made
 
 
 @njit(**OPTIONS)
-def _move(x_re, x_im, to, c_re, c_im, t, count):
-    """Moving terms and their derivatives at time t, from their coefficients of 1, t, t^2."""
-    for j in range(count):
-        b = 3 * j
-        o = to + 2 * j
-        for i in range(LANES):
-            x_re[o, i] = c_re[b, i] + t[i] * (c_re[b + 1, i] + t[i] * c_re[b + 2, i])
-            x_re[o + 1, i] = c_re[b + 1, i] + 2.0 * t[i] * c_re[b + 2, i]
-        for i in range(LANES):
-            x_im[o, i] = c_im[b, i] + t[i] * (c_im[b + 1, i] + t[i] * c_im[b + 2, i])
-            x_im[o + 1, i] = c_im[b + 1, i] + 2.0 * t[i] * c_im[b + 2, i]
+def _table(rows):
+    """Zeros (rows, LANES) at an address that vectors like."""
+    raw = np.zeros(rows * LANES + 8)
+    first = (-(raw.ctypes.data // 8)) % 8
+    return raw[first : first + rows * LANES].reshape(rows, LANES)
 
 
 @njit(**OPTIONS)
-def _advance(x, u, v, old_u, old_v, out, n, take, correct, predict, w0, w1, w2, w3):
-    """Real or imaginary parts: take y - step as the new point, or correct y by the step, or predict from points and tangents."""
+def _advance(x, y, n, u, v, old_u, old_v, take, correct, predict, w):
+    """Real or imaginary parts: take x - step as the new point, or correct x by the step, or predict from points and tangents."""
     for a in range(n):
-        newton = out[a]
-        tangent = out[n + a]
         for i in range(LANES):
-            y = x[a, i] - x[newton, i]
+            z = x[a, i] - y[a, i]
             taken = take[i] > 0.0
             old_u[a, i] = u[a, i] if taken else old_u[a, i]
             old_v[a, i] = v[a, i] if taken else old_v[a, i]
-            u[a, i] = y if taken else u[a, i]
-            v[a, i] = -x[tangent, i] if taken else v[a, i]
+            u[a, i] = z if taken else u[a, i]
+            v[a, i] = -y[n + a, i] if taken else v[a, i]
         for i in range(LANES):
-            y = x[a, i] - x[newton, i] if correct[i] > 0.0 else x[a, i]
-            ahead = w0[i] * old_u[a, i] + w1[i] * old_v[a, i] + w2[i] * u[a, i] + w3[i] * v[a, i]
-            x[a, i] = ahead if predict[i] > 0.0 else y
+            z = x[a, i] - y[a, i] if correct[i] > 0.0 else x[a, i]
+            ahead = w[0, i] * old_u[a, i] + w[1, i] * old_v[a, i] + w[2, i] * u[a, i] + w[3, i] * v[a, i]
+            x[a, i] = ahead if predict[i] > 0.0 else z
 
 
 @njit(**OPTIONS)
 def track_some(
-    low, high, jobs, starts, terms, n, moving, rows, code, out, accept, again, aim, smallest, most, begin, ready, ends, status, solves
+    low, high, jobs, starts, terms, n, moving, newton, accept, again, aim, smallest, most, begin, ready, far, ends, status, solves
 ):
     """The jobs that stand at low..high of `jobs`; job = target * paths + path. `terms` (targets, terms, 3): coefficients of 1, t, t^2."""
     paths = starts.shape[0]
     count = moving.shape[0]
-    x_re = np.ones((rows, LANES))
-    x_im = np.zeros((rows, LANES))
-    c_re = np.ones((3 * count, LANES))
-    c_im = np.zeros((3 * count, LANES))
+    x_re, x_im = _table(n), _table(n)
+    y_re, y_im = _table(2 * n), _table(2 * n)
+    c_re, c_im = _table(3 * count), _table(3 * count)
     # u, v: the last accepted point and its tangent; those before
-    u_re = np.zeros((n, LANES))
-    u_im = np.zeros((n, LANES))
-    v_re = np.zeros((n, LANES))
-    v_im = np.zeros((n, LANES))
-    old_u_re = np.zeros((n, LANES))
-    old_u_im = np.zeros((n, LANES))
-    old_v_re = np.zeros((n, LANES))
-    old_v_im = np.zeros((n, LANES))
+    u_re, u_im, v_re, v_im = _table(n), _table(n), _table(n), _table(n)
+    old_u_re, old_u_im, old_v_re, old_v_im = _table(n), _table(n), _table(n), _table(n)
+    w = _table(4)
+    trials = _table(1)
+    trial = trials[0]
     t = np.zeros(LANES)
-    trial = np.zeros(LANES)
     step = np.zeros(LANES)
     before = np.zeros(LANES)
     error = np.zeros(LANES)
     total = np.zeros(LANES)
     last = np.zeros(LANES)
-    w0 = np.zeros(LANES)
-    w1 = np.zeros(LANES)
-    w2 = np.zeros(LANES)
-    w3 = np.zeros(LANES)
     take = np.zeros(LANES)
     correct = np.zeros(LANES)
     predict = np.zeros(LANES)
@@ -163,15 +120,16 @@ def track_some(
                 used[i] = 0
         if alive == 0:
             break
-        _move(x_re, x_im, n + 1, c_re, c_im, trial, count)
-        _run(x_re, x_im, code)
+        _call(
+            newton, x_re.ctypes.data, x_im.ctypes.data, c_re.ctypes.data, c_im.ctypes.data, trials.ctypes.data, y_re.ctypes.data,
+            y_im.ctypes.data,
+        )  # fmt: skip
         for i in range(LANES):
             error[i] = 0.0
             total[i] = 0.0
         for a in range(n):
-            o = out[a]
             for i in range(LANES):
-                size = x_re[o, i] * x_re[o, i] + x_im[o, i] * x_im[o, i]
+                size = y_re[a, i] * y_re[a, i] + y_im[a, i] * y_im[a, i]
                 size = size / max(1.0, x_re[a, i] * x_re[a, i] + x_im[a, i] * x_im[a, i])
                 error[i] = max(error[i], size)
                 # a maximum may pass over what is no number, a sum may not
@@ -232,9 +190,13 @@ def track_some(
             if done < 0 and used[i] >= most:
                 done = SOLVES
             if done >= 0:
+                largest = 0.0
                 for a in range(n):
-                    o = out[a]
-                    ends[job[i], a] = complex(x_re[a, i] - x_re[o, i], x_im[a, i] - x_im[o, i])
+                    end = complex(x_re[a, i] - y_re[a, i], x_im[a, i] - y_im[a, i])
+                    ends[job[i], a] = end
+                    largest = max(largest, abs(end))
+                if done != FOUND and t[i] > NEAR and largest > far:
+                    done = FAR
                 status[job[i]] = done
                 solves[job[i]] = used[i]
                 mode[i] = _IDLE
@@ -244,14 +206,14 @@ def track_some(
                 if before[i] > 0.0:
                     # the cubic through both points with both tangents, at x = 1 + ahead / before
                     x = 1.0 + ahead / before[i]
-                    w0[i] = (1.0 + 2.0 * x) * (1.0 - x) * (1.0 - x)
-                    w1[i] = x * (1.0 - x) * (1.0 - x) * before[i]
-                    w2[i] = x * x * (3.0 - 2.0 * x)
-                    w3[i] = x * x * (x - 1.0) * before[i]
+                    w[0, i] = (1.0 + 2.0 * x) * (1.0 - x) * (1.0 - x)
+                    w[1, i] = x * (1.0 - x) * (1.0 - x) * before[i]
+                    w[2, i] = x * x * (3.0 - 2.0 * x)
+                    w[3, i] = x * x * (x - 1.0) * before[i]
                 else:
-                    w0[i] = 0.0
-                    w1[i] = 0.0
-                    w2[i] = 1.0
-                    w3[i] = ahead
-        _advance(x_re, u_re, v_re, old_u_re, old_v_re, out, n, take, correct, predict, w0, w1, w2, w3)
-        _advance(x_im, u_im, v_im, old_u_im, old_v_im, out, n, take, correct, predict, w0, w1, w2, w3)
+                    w[0, i] = 0.0
+                    w[1, i] = 0.0
+                    w[2, i] = 1.0
+                    w[3, i] = ahead
+        _advance(x_re, y_re, n, u_re, v_re, old_u_re, old_v_re, take, correct, predict, w)
+        _advance(x_im, y_im, n, u_im, v_im, old_u_im, old_v_im, take, correct, predict, w)

@@ -6,14 +6,14 @@ An error above 100 % and a missing answer both count as 100 %: a method gains no
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tenfold.core.metrics import Better, Row, bootstrap
+from tenfold.core.metrics import Better, Row, Subject, bootstrap
 
 HEADLINE: tuple[str, Literal["up", "down"]] = ("focal_error", "down")
 """The metric that decides (median relative focal error after refinement), and its good direction."""
@@ -205,48 +205,6 @@ def of_scene(rows: Sequence[Mapping[str, Any]]) -> Answer:
     return Answer(k, float(np.median([p.sd for p in good])), cpu, kind, "ok", warned, focals)
 
 
-@dataclass(frozen=True)
-class Subject:
-    """What the rows are about: method, variant (empty after refinement, `minimal` before it), seed; columns that all rows share."""
-
-    identity: dict[str, str] = field(hash=False)
-    method: str
-    variant: str = ""
-    seed: int = 0
-
-    def row(
-        self,
-        metric: str,
-        value: float | None,
-        n: int,
-        better: Better = "down",
-        *,
-        slice: str = "all",
-        lo: float | None = None,
-        hi: float | None = None,
-        reason: str = "",
-        scale: Scale = "1",
-        timing: bool = False,
-    ) -> Row:
-        """One number. A NaN becomes null and needs a reason."""
-        missing = value is None or not math.isfinite(value)
-        bounded = not missing and lo is not None and hi is not None and math.isfinite(lo) and math.isfinite(hi)
-        shared: dict[str, Any] = {"method": self.method, "variant": self.variant, "seed": self.seed, **self.identity}
-        return Row(
-            metric=metric,
-            value=None if missing else value,
-            lo=lo if bounded else None,
-            hi=hi if bounded else None,
-            reason=(reason or "not a finite number") if missing else "",
-            n=n,
-            better=better,
-            scale=scale,
-            timing=timing,
-            slice=slice,
-            **shared,
-        )
-
-
 Key = tuple[str, str, int]
 """Method, stage, seed."""
 
@@ -299,22 +257,22 @@ def _accuracy(subject: Subject, slice: str, items: Sequence[tuple[Scene, Answer]
         rows.append(_resampled(subject, "refused", refused, np.mean, draws, slice, "up"))
     spread = [np.std(a.per_triplet) / np.median(a.per_triplet) for _, a in items if len(a.per_triplet) > 1]
     if spread:
-        rows.append(subject.row("focal_spread", float(np.median(spread)), len(spread), slice=slice))
+        rows.append(subject.row("focal_spread", float(np.median(spread)), len(spread), "down", slice=slice))
     spent = [a.cpu_s for _, a in items if math.isfinite(a.cpu_s)]
     if spent:
-        rows.append(subject.row("cpu_s", float(np.median(spent)), len(spent), slice=slice, scale="s", timing=True))
+        rows.append(subject.row("cpu_s", float(np.median(spent)), len(spent), "down", slice=slice, scale="s", timing=True))
     known = [(s, a) for s, a in items if s.known]
     if not known:
         return rows
     errors = np.array([a.error(s) for s, a in known])
     rows.append(_resampled(subject, HEADLINE[0], errors, np.median, draws, slice))
-    rows.append(subject.row("focal_error_p90", float(np.quantile(errors, 0.9)), n, slice=slice))
+    rows.append(subject.row("focal_error_p90", float(np.quantile(errors, 0.9)), n, "down", slice=slice))
     rows.append(_resampled(subject, "failure_rate", (errors > FAILED).astype(np.float64), np.mean, draws, slice))
     sure = [(s, a) for s, a in known if a.good]
-    rows.append(subject.row("confident_wrong", float(np.mean([a.good and a.error(s) > FAILED for s, a in known])), n, slice=slice))
+    rows.append(subject.row("confident_wrong", float(np.mean([a.good and a.error(s) > FAILED for s, a in known])), n, "down", slice=slice))
     if sure:
         angles = [abs(angle_of_view(a.k[0], s.width) - angle_of_view(s.reference[0], s.width)) for s, a in sure]
-        rows.append(subject.row("angle_error", float(np.median(angles)), len(sure), slice=slice, scale="deg"))
+        rows.append(subject.row("angle_error", float(np.median(angles)), len(sure), "down", slice=slice, scale="deg"))
     told = [(s, a) for s, a in sure if math.isfinite(a.sd)]
     if told:
         within = [abs(a.k[0] - s.reference[0]) <= 2 * a.sd for s, a in told]
@@ -339,14 +297,14 @@ def _counts(subject: Subject, slice: str, rows: Sequence[Mapping[str, Any]]) -> 
     made = []
     spent = [r["cpu_s"] for r in tried if r["cpu_s"] is not None and math.isfinite(r["cpu_s"])]
     if len(spent) == len(tried):
-        made.append(subject.row("cpu_per_hypothesis", sum(spent) / hypotheses, hypotheses, slice=slice, scale="s", timing=True))
+        made.append(subject.row("cpu_per_hypothesis", sum(spent) / hypotheses, hypotheses, "down", slice=slice, scale="s", timing=True))
     for name in ("roots", "real", "physical"):
         if all(r[name] is not None for r in tried):
             made.append(subject.row(f"{name}_per_hypothesis", sum(r[name] for r in tried) / hypotheses, hypotheses, "none", slice=slice))
     if all(r["roots"] is not None and r["lost"] is not None for r in tried):
         paths, lost = sum(r["roots"] + r["lost"] for r in tried), sum(r["lost"] for r in tried)
         if paths:
-            made.append(subject.row("lost_paths", lost / paths, paths, slice=slice))
+            made.append(subject.row("lost_paths", lost / paths, paths, "down", slice=slice))
     return made
 
 
@@ -408,10 +366,10 @@ def _strong(
     name = f"tracks={STRONG}"
     made = [
         _resampled(subject, "triplet_focal_error", np.array(errors), np.median, draws, name),
-        subject.row("triplet_focal_error_max", max(errors), len(errors), slice=name),
+        subject.row("triplet_focal_error_max", max(errors), len(errors), "down", slice=name),
     ]
     if subject.method.startswith("ours"):
-        made.append(subject.row("weak_triplets_wrong", float(sum(weak)), len(weak), slice=name))
+        made.append(subject.row("weak_triplets_wrong", float(sum(weak)), len(weak), "down", slice=name))
     return made
 
 
@@ -445,7 +403,9 @@ def _ratios(
                 lo, hi = bootstrap(len(both), _median_ratio(a, b), draws if len(both) > 1 else 0, 0)
                 value = float(_over(np.median(a), np.median(b)))
                 rows.append(
-                    subject.row(f"focal_ratio_{rival}", value, len(both), slice=name, lo=lo, hi=hi, reason="the rival's median error is 0")
+                    subject.row(
+                        f"focal_ratio_{rival}", value, len(both), "down", slice=name, lo=lo, hi=hi, reason="the rival's median error is 0"
+                    )
                 )
     return rows
 
@@ -464,7 +424,7 @@ def recall_rows(subject: Subject, found: Sequence[bool], lost: Sequence[float], 
     return [
         _resampled(subject, "recall", np.array(found, np.float64), np.mean, draws, "exact", "up"),
         _resampled(subject, "lost_paths", np.array(lost, np.float64), np.mean, draws, "exact"),
-        subject.row("cpu_per_hypothesis", float(np.median(cpu_s)), len(cpu_s), slice="exact", scale="s", timing=True),
+        subject.row("cpu_per_hypothesis", float(np.median(cpu_s)), len(cpu_s), "down", slice="exact", scale="s", timing=True),
     ]
 
 
@@ -491,7 +451,7 @@ def taxonomy_rows(problems: Iterable[Mapping[str, Any]], subject: Subject) -> li
     total = sum(int(r["nonsingular"] or 0) for p, r in rows.items() if p not in UNLISTED)
     made = [
         subject.row("taxonomy_problems", float(len(set(rows) - {"3V6P-full"})), len(rows), "none"),
-        subject.row("taxonomy_mismatches", float(len(wrong)), sum(len(TABLE_2_3[p]) for p in rows)),
+        subject.row("taxonomy_mismatches", float(len(wrong)), sum(len(TABLE_2_3[p]) for p in rows), "down"),
         subject.row("taxonomy_relaxations", float(total), len(rows), "none"),
     ]
     for problem, row in rows.items():

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from tenfold.autocalibration.samples import Scene, Unreadable, View, image_size
+from tenfold.autocalibration.samples import Scene, View, image_size
+from tenfold.core.files import Unreadable
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 _MAKE, _MODEL, _ORIENTATION, _EXIF = 271, 272, 274, 34665

@@ -9,7 +9,7 @@ import io
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,24 +17,26 @@ import numpy as np
 import numpy.typing as npt
 
 from tenfold.autocalibration import colmap_db, colmap_model, colmap_prior, combine, config, estimate, features, geometry, predictor_folder
-from tenfold.autocalibration.ransac import Settings, TripletResult
-from tenfold.autocalibration.samples import Scene, Unreadable
+from tenfold.autocalibration.ransac import NOISY, Settings, TripletResult
+from tenfold.autocalibration.samples import Scene
 from tenfold.autocalibration.start_system import StartSystem
 from tenfold.core import atomic, params
 from tenfold.core.errors import BadData, UsageError
+from tenfold.core.files import Unreadable
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Floats = npt.NDArray[np.float64]
 Row = dict[str, Any]
+Results = list[tuple[Row, TripletResult | None]]
 
 COLUMNS = (
     "scene", "camera", "answer", "fx", "fy", "cx", "cy", "s", "sd_fx", "sd_fy", "sd_cx", "sd_cy", "sd_s",
-    "inliers", "tracks", "views", "width", "height", "status", "reason", "triplet", "triplets", "candidates", "cpu_s",
+    "k1", "k2", "sd_k1", "inliers", "tracks", "views", "width", "height", "status", "reason", "triplet", "triplets", "candidates", "cpu_s",
 )  # fmt: skip
 INTRINSICS = combine.INTRINSICS
-# Pairs of numbers are text "a,b", empty for none: a served model's parameters have one type each. 0: not given.
+# Pairs of numbers are text "a,b", empty for the default: a served model's parameters have one type each. 0: not given.
 OPTIONS: dict[str, Any] = {
     "width": 0, "height": 0, "assume": "", "principal_point": "", "undistort": "", "max_seconds": 0.0, "threshold_px": 0.0, "seed": 0,
 }  # fmt: skip
@@ -42,6 +44,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 OUTSIDE = 0.5  # of the image's size: a point further off is a mistake
 DROPPED = 0.05  # share of observations from which their loss is said in the answer
 GUESS = 1.2  # focal over the longer side, before the first round of undistorting
+STILL = 2e-3  # change of k1 in a round after which it is found
 ROUNDS, SETTLED = 4, 5e-3  # rounds of undistorting, and the relative change of focal after which the last one comes
 SCOUTS = 3  # sets of views in all rounds but the last
 
@@ -62,10 +65,12 @@ class Predictor:
         """One row of COLUMNS for each scene and camera of `scene, track_id, view_id, x, y` (px, top-left pixel's centre at (0.5, 0.5)).
 
         Parameters (also in `frame.attrs`): `width`, `height` of the images in px (or columns of that name); `assume`: focal | focal2v |
-        square | zero_skew | full; `principal_point` "cx,cy", default the centre; `undistort` "k1,k2", radial terms that are taken off first;
-        `max_seconds` a scene; `threshold_px`; `seed`. A column `camera` keeps views of different cameras apart.
+        square | zero_skew | full; `principal_point` "cx,cy", default the centre; `undistort`: auto (default: k1 is estimated where the views
+        show that the lens bends lines), none, or "k1,k2", radial terms that are taken off first; `max_seconds` a scene; `threshold_px`
+        (default the model's, doubled once where the noise is too large for it); `seed`. A column `camera` keeps views of different cameras
+        apart.
 
-        `fx` to `sd_s` are NaN unless `status` is ok. `triplets`, `candidates`: JSON. Raises BadData for a request that cannot be read,
+        `fx` to `sd_s` are NaN unless `status` is ok; `k1`, `k2` are those of COLMAP's RADIAL, 0 where none was taken off. `triplets`, `candidates`: JSON. Raises BadData for a request that cannot be read,
         UsageError for a parameter.
         """
         import pandas as pd
@@ -83,14 +88,29 @@ class Predictor:
             raise UsageError(f"principal_point {options.principal} is far outside an image of {size[0]} x {size[1]} px")
         principal = np.array(options.principal or (size[0] / 2, size[1] / 2))
         observations, said = _cleaned(part)
-        found = self._calibrated(part.name, observations, size, principal, options)
+        found, radial = self._calibrated(part.name, observations, size, principal, options)
+        noisy = not _good(found) and any(result and result.near > NOISY for _, result in found)
+        if noisy and not options.given_threshold:
+            wider = replace(options, threshold_px=2 * options.threshold_px, given_threshold=True)
+            again, bent = self._calibrated(part.name, observations, size, principal, wider)
+            if _good(again):
+                found, radial = again, bent
+                said = "; ".join(filter(None, [f"noisy points: the inlier threshold was raised to {wider.threshold_px:g} px", said]))
         merged = found[-1][0]
         triplets = [(row, result) for row, result in found if row["stage"] == "refined" and row["triplet"] and result]
-        good = [(row, result) for row, result in triplets if row["status"] == "ok"]
+        good = _good(found)
         labels = dict(enumerate(part.views))
         row: Row = {name: merged[name] for name in ("tracks", "status", "inliers", "cpu_s")}
         row |= {"scene": part.name, "camera": part.camera, "views": len(part.views), "width": size[0], "height": size[1]}
-        row |= {"answer": bool(good), "reason": "; ".join(filter(None, [merged["reason"], said]))}
+        stated = merged["reason"]
+        if radial.estimated:
+            left = [part for part in stated.split("; ") if part.startswith(combine.WARNED)]
+            stated = "; ".join(part for part in stated.split("; ") if part not in left)
+            said = "; ".join(filter(None, ["k1 alone does not describe all of it" if left else "", said]))
+            lens = f"the lens bends lines: k1 = {radial.k1:.3f} ± {radial.sd:.3f} was estimated and taken off"
+            said = "; ".join(filter(None, [lens + (f" (without that f = {radial.before:.0f} px)" if radial.before else ""), said]))
+        row |= {"answer": bool(good), "reason": "; ".join(filter(None, [stated, said]))}
+        row |= {"k1": radial.k1, "k2": radial.k2, "sd_k1": radial.sd}
         row["cpu_s"] = float(sum(each["cpu_s"] for each, _ in triplets))
         row |= dict.fromkeys((*INTRINSICS, *(f"sd_{name}" for name in INTRINSICS)), float("nan"))
         if good:
@@ -98,6 +118,11 @@ class Predictor:
             for at, column in enumerate(INTRINSICS):
                 values = np.array([each[column] for each, _ in good])
                 sd = np.array([result.refined.sd[at] if result.refined else np.nan for _, result in good])
+                if radial.estimated and at < 2:
+                    # k1 is not known but estimated from the same points, which costs certainty of the focal
+                    sd = np.array(
+                        [max(own, result.radial.sd_focal) if result.radial else own for own, (_, result) in zip(sd, good, strict=True)]
+                    )
                 row[column] = combine.weighted_median(values, weights)
                 row[f"sd_{column}"] = combine.uncertainty(values, sd, weights)
         best = max(good, key=lambda each: each[0]["inliers"])[0] if good else None
@@ -107,43 +132,95 @@ class Predictor:
         return row
 
     def _calibrated(
-        self, name: str, observations: features.Observations, size: tuple[int, int], principal: Floats, options: "_Options"
-    ) -> list[tuple[Row, TripletResult | None]]:
-        """Rows and results of all sets of views; with radial terms given, repeated until focal and undistorted points agree."""
+        self, name: str, given: features.Observations, size: tuple[int, int], principal: Floats, options: "_Options"
+    ) -> tuple[Results, "_Radial"]:
+        """Rows and results of all sets of views, and the radial terms that were taken off.
+
+        With terms, repeated until focal and undistorted points agree; terms to be estimated are those of fits that have one, until what is
+        taken off leaves none.
+        """
         block = _features(self.serving, options.threshold_px)
         settings = Settings(self.serving.samples, options.threshold_px, options.max_seconds)
-        given = observations
-        focal = GUESS * max(size)
-        settled = not options.undistort
-        for turn in range(ROUNDS + 1):
-            if options.undistort:
+
+        def once(terms: tuple[float, float], focal: float, count: int) -> Results:
+            observations = given
+            if any(terms):
                 k = np.array([focal, focal, *principal, 0.0])
-                points = {view: geometry.undistort(given.points[view], k, *options.undistort) for view in given.views}
+                points = {view: geometry.undistort(given.points[view], k, *terms) for view in given.views}
                 observations = _finite(given.ids, points)
             scene = features.verified(name, observations, block)
-            last = settled or turn == ROUNDS
-            count = self.serving.triplets if last else min(SCOUTS, self.serving.triplets)
-            found = estimate.calibrations(
-                scene, options.assume, self.systems[options.assume], size, principal, settings, count, options.seed
-            )
-            new = found[-1][0]["fx"]
-            if last:
-                break
-            settled = new is None or abs(new / focal - 1) < SETTLED
+            system = self.systems[options.assume]
+            return estimate.calibrations(scene, options.assume, system, size, principal, settings, count, options.seed)
+
+        every, scouts = self.serving.triplets, min(SCOUTS, self.serving.triplets)
+        given_terms = options.undistort or (0.0, 0.0)
+        focal, radial = GUESS * max(size), _Radial(given_terms[0], given_terms[1])
+        plain: Results = []
+        if options.auto:
+            plain = once((0.0, 0.0), focal, every)
+            seen = _bent(plain, suspected=True)
+            if seen is None:
+                return plain, radial
+            radial, focal = _Radial(seen[0], 0.0, seen[1], True, plain[-1][0]["fx"]), seen[2]
+        for _ in range(ROUNDS if options.auto or any(given_terms) else 0):
+            found = once((radial.k1, radial.k2), focal, scouts)
+            new, settled = found[-1][0]["fx"], True
+            if options.auto:
+                seen = _bent(found, suspected=False)
+                if seen is None:
+                    return plain, _Radial()
+                radial = replace(radial, k1=radial.k1 + seen[0], sd=seen[1])
+                settled = abs(seen[0]) < STILL
+            settled &= new is None or abs(new / focal - 1) < SETTLED
             focal = new or focal
-        return found
+            if settled:
+                break
+        last = once((radial.k1, radial.k2), focal, every)
+        return (plain, _Radial()) if options.auto and not _good(last) else (last, radial)
+
+
+@dataclass(frozen=True)
+class _Radial:
+    """Radial terms that were taken off; of estimated ones, the standard deviation of k1 and the focal length without them, if any (px)."""
+
+    k1: float = 0.0
+    k2: float = 0.0
+    sd: float = 0.0
+    estimated: bool = False
+    before: float | None = None
+
+
+def _good(found: Results) -> list[tuple[Row, TripletResult]]:
+    """Rows and results of the sets of views that answer."""
+    return [(row, result) for row, result in found if row["stage"] == "refined" and row["triplet"] and result and row["status"] == "ok"]
+
+
+def _bent(found: Results, suspected: bool) -> tuple[float, float, float] | None:
+    """k1, its standard deviation, and focal length (px) over the sets of views; None if fewer than half of them (`suspected`) show a lens."""
+    tried = [(row, result.radial) for row, result in found if row["stage"] == "refined" and row["triplet"] and result and result.radial]
+    seen = [(row, radial) for row, radial in tried if not suspected or combine.WARNED in row["reason"]]
+    seen = [(row, radial) for row, radial in seen if np.isfinite([radial.k1, radial.sd, radial.focal]).all()]
+    if not seen or 2 * len(seen) < len(tried):
+        return None
+    weights = np.array([max(row["inliers"] or 0, 1) for row, _ in seen], dtype=np.float64)
+    k1, sd, focal = (np.array([getattr(radial, name) for _, radial in seen]) for name in ("k1", "sd", "focal"))
+    # sets of views weigh by what they know of k1
+    weights = weights / (sd + 1e-6) ** 2
+    return combine.weighted_median(k1, weights), combine.uncertainty(k1, sd, weights), combine.weighted_median(focal, weights)
 
 
 @dataclass(frozen=True)
 class _Options:
-    """Parameters of a request, checked. `undistort` and `principal` are empty if not given."""
+    """Parameters of a request, checked. `undistort` and `principal` are empty if not given; `auto`: radial terms are to be estimated."""
 
     assume: str
     size: tuple[int, int]
     principal: tuple[float, ...]
     undistort: tuple[float, ...]
+    auto: bool
     max_seconds: float | None
     threshold_px: float
+    given_threshold: bool
     seed: int
 
 
@@ -173,13 +250,16 @@ def _options(given: Mapping[str, Any], systems: Mapping[str, StartSystem], servi
             f"this model has no start system for {assume!r}, only for {', '.join(systems)}; add it to model.solvers and make it"
         )
     numbers = {name: _number(values[name], name) for name in ("width", "height", "max_seconds", "threshold_px", "seed")}
+    lens = str(values["undistort"] if isinstance(values["undistort"], str) else "").strip() or ("" if values["undistort"] else "auto")
     return _Options(
         assume=assume,
         size=(int(numbers["width"]), int(numbers["height"])),
         principal=pair(values["principal_point"], "principal_point"),
-        undistort=pair(values["undistort"], "undistort"),
+        undistort=() if lens in ("auto", "none") else pair(values["undistort"], "undistort"),
+        auto=lens == "auto",
         max_seconds=numbers["max_seconds"] or None,
         threshold_px=numbers["threshold_px"] or serving.threshold_px,
+        given_threshold=bool(numbers["threshold_px"]),
         seed=int(numbers["seed"]),
     )
 
@@ -306,8 +386,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--assume", default="", choices=["", *estimate.SOLVERS], help="what is unknown of the camera (default: the model's)"
     )
     parser.add_argument("--principal", default="", metavar="CX,CY", help="known principal point in px (default: the image's centre)")
-    parser.add_argument("--undistort", default="", metavar="K1,K2", help="radial distortion to take off first, as in --undistort=-0.12,0")
-    parser.add_argument("--threshold", type=float, default=0.0, metavar="PX", help="inlier threshold (default 2)")
+    parser.add_argument(
+        "--undistort",
+        default="",
+        metavar="auto|none|K1,K2",
+        help="radial distortion: auto (default: k1 is estimated where the views show some), none, or known terms that are taken off first, as in --undistort=-0.12,0",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        default=0.0,
+        metavar="PX",
+        help="inlier threshold (default 2; doubled if the points are too noisy for it)",
+    )
     parser.add_argument("--max-seconds", type=float, default=0.0, metavar="S", help="time a scene may take (default: no limit)")
     parser.add_argument("--write-colmap", type=Path, metavar="FILE", help="copy of the --colmap database that starts from our camera")
 
@@ -433,17 +524,31 @@ def write(result: "pd.DataFrame", names: Sequence[str], folder: Path) -> str:
             lines.append(f"{label}: no calibration. {row['reason'] or row['status']} [{row['status']}]")
     atomic.write_text(folder / "results.csv", out.getvalue())
     if "write_colmap" in result.attrs:
-        radial = pair(result.attrs.get("undistort"), "undistort")
-        lines.append(_write_prior(rows, Path(result.attrs["colmap"]), Path(result.attrs["write_colmap"]), radial))
-    return "\n".join([*lines, f"written to {folder}"])
+        lines.append(_write_prior(rows, Path(result.attrs["colmap"]), Path(result.attrs["write_colmap"])))
+    return "\n".join(
+        [*lines, f"written to {folder}: results.csv; of each scene K.json and, where there is a camera, cameras.txt for COLMAP"]
+    )
 
 
 def _sentence(row: Row) -> str:
-    focal = f"f = {row['fx']:.1f} ± {row['sd_fx']:.1f} px"
-    if abs(row["fy"] - row["fx"]) > 1e-9 * row["fx"]:
-        focal = f"fx = {row['fx']:.1f} ± {row['sd_fx']:.1f} px, fy = {row['fy']:.1f} ± {row['sd_fy']:.1f} px"
-    rest = f"principal point {row['cx']:.1f}, {row['cy']:.1f}" + (f", skew {row['s']:.2f}" if row["s"] else "")
-    return f"{focal}, {rest}; {row['inliers']} inliers" + (f". {row['reason']}" if row["reason"] else "")
+    def length(name: str) -> str:
+        return f"{name} = {row[name]:.1f} ± {row[f'sd_{name}']:.1f} px" if row[f"sd_{name}"] > 0 else f"{name} = {row[name]:.1f} px"
+
+    one = abs(row["fy"] - row["fx"]) <= 1e-9 * row["fx"]
+    share = row["sd_fx"] / row["fx"]
+    focal = length("fx").replace("fx", "f", 1) if one else f"{length('fx')}, {length('fy')}"
+    known = "" if row["sd_cx"] > 0 else " (taken as known)"
+    lines = [
+        f"{focal} ({share:.1%}), field of view {_view(row['width'], row['fx'])} x {_view(row['height'], row['fy'])} degrees",
+        f"principal point {row['cx']:.1f}, {row['cy']:.1f}{known}" + (f", skew {row['s']:.2f}" if row["s"] else ""),
+        f"{row['views']} images of {row['width']} x {row['height']} px; {row['inliers']} of {row['tracks']} points fit",
+        *row["reason"].split("; "),
+    ]
+    return "\n  ".join(filter(None, lines))
+
+
+def _view(side: int, focal: float) -> str:
+    return f"{np.degrees(2 * np.arctan(side / (2 * focal))):.1f}"
 
 
 def _document(row: Row) -> Row:
@@ -456,13 +561,15 @@ def _document(row: Row) -> Row:
     plain["sd"] = (
         {name: float(row[f"sd_{name}"]) if np.isfinite(row[f"sd_{name}"]) else None for name in INTRINSICS} if row["answer"] else None
     )
+    plain["radial"] = {name: float(row[name]) for name in ("k1", "k2", "sd_k1")} if row["answer"] else None
     return {**plain, "triplets": json.loads(row["triplets"]), "candidates": json.loads(row["candidates"])}
 
 
 def _cameras_text(row: Row) -> str:
     """The camera as COLMAP's cameras.txt; skew, which COLMAP has not, is said in a comment."""
     k = [row["fx"], row["fy"], row["cx"], row["cy"], 0.0]
-    model, values = colmap_prior.params("SIMPLE_PINHOLE", k)
+    radial = (row["k1"], row["k2"])
+    model, values = colmap_prior.params("SIMPLE_RADIAL" if row["k1"] and not row["k2"] else "SIMPLE_PINHOLE", k, radial)
     lines = ["# CAMERA_ID, MODEL, WIDTH, HEIGHT, PARAMS[]"]
     if row["s"]:
         lines.append(f"# skew {row['s']!r} px is left out: COLMAP's cameras have none")
@@ -471,10 +578,11 @@ def _cameras_text(row: Row) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _write_prior(rows: Sequence[Row], source: Path, target: Path, radial: Sequence[float]) -> str:
+def _write_prior(rows: Sequence[Row], source: Path, target: Path) -> str:
     good = {int(row["camera"]): [row[name] for name in INTRINSICS] for row in rows if row["answer"]}
     if not good:
         return f"{target} is not written: no camera was calibrated"
+    radial = {int(row["camera"]): (row["k1"], row["k2"]) for row in rows if row["answer"]}
     colmap_prior.write(source, target, good, radial)
     return f"{target}: copy of {source} with {len(good)} calibrated of {len(rows)} cameras"
 

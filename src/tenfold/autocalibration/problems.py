@@ -64,6 +64,21 @@ class Problem:
         return tuple(edge for edge in all_edges(self.views, self.points) if edge not in self.edges)
 
     @cached_property
+    def twins(self) -> tuple[tuple[int, tuple[int, int, int]], ...]:
+        """Ratios of depths that stand in one equation only: their place among the unknowns, and the equation.
+
+        The equation is quadratic in such a ratio: with one solution the other is known that differs in nothing else, and one path serves
+        for both.
+        """
+        found = []
+        for view in range(1, self.views):
+            for point in range(1, self.points):
+                having = [edge for edge in self.edges if edge[0] == view and point in edge[1:]]
+                if len(having) == 1:
+                    found.append((self.free + self.points - 1 + (view - 1) * self.points + point - 1, having[0]))
+        return tuple(found)
+
+    @cached_property
     def rows(self) -> npt.NDArray[np.int64]:
         """`edges` as an array (unknowns, 3)."""
         return np.array(self.edges, dtype=np.int64).reshape(-1, 3)

@@ -1,6 +1,6 @@
 """A minimal problem's Newton step as a straight-line program: sparse, without branches, the same for every path.
 
-Built once for each problem: the equations and their derivatives by Gram matrices (see `kernel`), then Gaussian elimination on the
+Built once for each problem: the equations and their derivatives by Gram matrices, then Gaussian elimination on the
 entries that are not zero, in an order chosen for few multiplications among pivots that are large enough at random scenes. No pivot
 is chosen while tracking: a path is complex, so a pivot comes near zero so rarely that the lost digits do not matter, and Newton's
 next step sees them.
@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tenfold.autocalibration.equations import random_image, random_scene
-from tenfold.autocalibration.kernel import ADD, INVERT, MINUS_TWICE, MUL, MULADD, MULSUB, NEGATE, SUB, TWICE
 from tenfold.autocalibration.problems import FREE, Problem, terms
 
 Complex = npt.NDArray[np.complex128]
+# Operations of a program: a b; a b + c; c - a b; a + b; a - b; 1 / a; -2 a; 2 a; -a
+MUL, MULADD, MULSUB, ADD, SUB, INVERT, MINUS_TWICE, TWICE, NEGATE = range(9)
+_OPERANDS = {MUL: 2, MULADD: 3, MULSUB: 3, ADD: 2, SUB: 2, INVERT: 1, MINUS_TWICE: 1, TWICE: 1, NEGATE: 1}
 _SAMPLES = 16
 # A pivot must be this large beside the largest of its column, in the geometric mean over the samples.
 _LARGE = 0.1
@@ -25,13 +27,20 @@ _LARGE = 0.1
 
 @dataclass(frozen=True)
 class Program:
-    """Rows of a table of lanes: unknowns, 1, moving terms with their derivatives by t, then what `code` (op, d, a, b, c) computes.
+    """Values have numbers: the `unknowns`, 1, moving terms with their derivatives by t in turn, then what `code` (op, made, operands) computes.
 
-    `arrays`: unknowns, numbers of the moving terms among all terms, rows of the table, code, and where J^-1 F and J^-1 dF/dt stand.
+    `moving`: numbers of the moving terms among all terms. `out`: where J^-1 F and J^-1 dF/dt stand.
     """
 
-    arrays: tuple[int, npt.NDArray[np.int64], int, npt.NDArray[np.int64], npt.NDArray[np.int64]]
-    multiplications: int
+    unknowns: int
+    moving: npt.NDArray[np.int64]
+    code: list[tuple[int, ...]]
+    out: list[int]
+
+    @property
+    def multiplications(self) -> int:
+        """Complex multiplications of one Newton step with its tangent."""
+        return sum(op in (MUL, MULADD, MULSUB) for op, *_ in self.code)
 
 
 class _Builder:
@@ -39,7 +48,7 @@ class _Builder:
 
     def __init__(self, inputs: list[Complex]) -> None:
         self.shadow = list(inputs)
-        self.code: list[tuple[int, int, int, int, int]] = []
+        self.code: list[tuple[int, ...]] = []
 
     def op(self, op: int, a: int, b: int = 0, c: int = 0) -> int:
         x, y, z = self.shadow[a], self.shadow[b], self.shadow[c]
@@ -48,7 +57,7 @@ class _Builder:
             INVERT: lambda: 1 / x, MINUS_TWICE: lambda: -2 * x, TWICE: lambda: 2 * x, NEGATE: lambda: -x,
         }[op]()  # fmt: skip
         self.shadow.append(value)
-        self.code.append((op, len(self.shadow) - 1, a, b, c))
+        self.code.append((op, len(self.shadow) - 1, *(a, b, c)[: _OPERANDS[op]]))
         return len(self.shadow) - 1
 
     def minus(self, c: int | None, a: int, b: int) -> int:
@@ -164,7 +173,7 @@ def compiled(problem: Problem) -> Program:
                 entries[_known(ratio(view, point))] = build.op(MINUS_TWICE, build.op(MUL, z, other_by))
         rows.append(entries)
     solution = _solved(build, rows, n)
-    return _packed(build, n, moving, len(inputs), solution)
+    return Program(n, np.array(moving, dtype=np.int64), _lazy(build.code, solution), solution)
 
 
 def _known(row: int | None) -> int:
@@ -178,7 +187,7 @@ def _used(problem: Problem) -> set[tuple[int, int, int]]:
 
 
 def _solved(build: _Builder, rows: list[dict[int, int]], n: int) -> list[int]:
-    """Rows of the table that hold J^-1 F and J^-1 dF/dt, by Gauss on the entries that are not zero; columns n, n + 1 are F, dF/dt."""
+    """Numbers of the values J^-1 F and J^-1 dF/dt, by Gauss on the entries that are not zero; columns n, n + 1 are F, dF/dt."""
     active = list(range(n))
     done: list[tuple[int, dict[int, int]]] = []
     for _ in range(n):
@@ -226,31 +235,21 @@ def _pivot(build: _Builder, rows: list[dict[int, int]], active: list[int], n: in
     return best[1], best[2]
 
 
-def _packed(build: _Builder, n: int, moving: list[int], inputs: int, solution: list[int]) -> Program:
-    """Temporary values share rows once nobody reads them any more."""
-    last: dict[int, int] = {}
-    for at, (_, d, a, b, c) in enumerate(build.code):
-        last.setdefault(d, at)
-        for value in (a, b, c):
-            last[value] = at
-    last.update(dict.fromkeys(solution, len(build.code)))
-    place = {value: value for value in range(inputs)}
-    ending: dict[int, list[int]] = {}
-    for value, at in last.items():
-        if value >= inputs:
-            ending.setdefault(at, []).append(value)
-    free: list[int] = []
-    rows = inputs
-    code = []
-    for at, (op, d, a, b, c) in enumerate(build.code):
-        sources = [place[value] for value in (a, b, c)]
-        if free:
-            place[d] = free.pop()
-        else:
-            place[d] = rows
-            rows += 1
-        code.append((op, place[d], *sources))
-        # after the row of d was taken: an operation never reads the row that it writes
-        free += [place[value] for value in ending.get(at, ())]
-    arrays = (n, np.array(moving, dtype=np.int64), rows, np.array(code, dtype=np.int64), np.array([place[value] for value in solution]))
-    return Program(arrays, sum(op in (MUL, MULADD, MULSUB) for op, *_ in code))
+def _lazy(code: list[tuple[int, ...]], out: list[int]) -> list[tuple[int, ...]]:
+    """The operations that `out` rests on, each shortly before it is wanted: fewer values live at a time, fewer go through memory."""
+    line_of = {line[1]: line for line in code}
+    made: set[int] = set()
+    ordered = []
+    for wanted in out:
+        stack = [wanted]
+        while stack:
+            line = line_of.get(stack[-1])
+            missing = [value for value in line[2:] if value in line_of and value not in made] if line else []
+            if missing:
+                stack.append(max(missing))
+                continue
+            stack.pop()
+            if line and line[1] not in made:
+                made.add(line[1])
+                ordered.append(line)
+    return ordered

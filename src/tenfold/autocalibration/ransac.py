@@ -18,6 +18,7 @@ from tenfold.core.errors import UsageError
 
 if TYPE_CHECKING:
     from tenfold.autocalibration.ba import Refined
+    from tenfold.autocalibration.degeneracy import Radial
     from tenfold.autocalibration.roots import Candidates
 
 Floats = npt.NDArray[np.float64]
@@ -37,6 +38,8 @@ CHUNK = 256  # candidates scored at once
 SAME = 0.03  # relative difference of focals under which two candidates are one
 RIVAL = 0.15  # another optimum so far off in focal, and ...
 AS_GOOD = 1.03  # ... with a score up to this factor of the best one, makes the answer ambiguous
+NEAR = 3.0  # times the threshold: a track that misses it by less is no wrong match, but noise
+NOISY = 0.3  # share of such tracks beyond which the threshold cuts the noise in two
 SOUND = (0.2, 6.0)  # focal of a result over the image's longer side
 
 
@@ -71,7 +74,8 @@ class TripletResult:
     """Answer for one set of views.
 
     `minimal` is the best candidate before, `refined` after refinement; None with a `status` that says why. `mask` (n,): inlier tracks in
-    the order of the input. `rivals` (m, 5): other refined cameras, the best first. Times are CPU seconds of all threads.
+    the order of the input. `rivals` (m, 5): other refined cameras, the best first. `radial`: the fit with a radial term, where there was
+    a result; `near`: share of tracks just beyond the threshold, see `beyond`. Times are CPU seconds of all threads.
     """
 
     minimal: Estimate | None
@@ -88,6 +92,8 @@ class TripletResult:
     lost: int = 0
     cpu_minimal_s: float = 0.0
     cpu_s: float = 0.0
+    radial: "Radial | None" = None
+    near: float = 0.0
 
 
 def calibrate_triplet(
@@ -100,14 +106,16 @@ def calibrate_triplet(
     settings: Settings,
     seed: int,
     fundamentals: Sequence[Floats | None] | None = None,
+    kind: str = "",
 ) -> TripletResult:
-    """Calibrate from tracks x (V, n, 2) px that all V views see; V, the number of points and what is unknown are those of `start`.
+    """Calibrate from tracks x (V, n, 2) px that all V views see; V and the number of points are those of `start`.
 
     Args:
         solver: `solve` of the solver's module.
         principal: (2,) px, known or a first guess.
         size: width, height in px.
         fundamentals: F (3, 3) of the pairs (0, 1), (0, 2), ..., if they are known from more tracks than these.
+        kind: what is unknown of K, where the solver knows more of it than `start` (square pixels); default: that of `start`.
 
     Tracks with a coordinate that is no number, or that share a point with another track, are left out. UsageError for another number of
     views.
@@ -142,7 +150,7 @@ def calibrate_triplet(
     if not len(samples):
         reason = "The points lie on a line, or on a few places: no sample of them determines a camera."
         return replace(nothing, status="no_solution", reason=reason, cpu_s=time.process_time() - began)
-    run = _Run(points, pool, solver, start, np.asarray(principal, dtype=np.float64), size, settings)
+    run = _Run(points, pool, solver, start, np.asarray(principal, dtype=np.float64), size, settings, kind or problem.kind)
     counts = run.search(samples)
     searched = replace(
         nothing, hypotheses=counts["hypotheses"], roots=counts["roots"], real=counts["real"], physical=counts["physical"],
@@ -220,6 +228,13 @@ def score(k: Floats, R: Floats, t: Floats, points: Floats, threshold_px: float) 
     return total / len(pairs)
 
 
+def beyond(errors: Floats, threshold_px: float) -> float:
+    """Of the tracks whose largest error (V, n) is under NEAR times the threshold, the share over it."""
+    largest = errors.max(axis=0)
+    near = largest <= NEAR * threshold_px
+    return float((largest[near] > threshold_px).mean()) if near.any() else 0.0
+
+
 def truncated(errors: Floats, threshold_px: float) -> float:
     """Mean over tracks of the mean truncated squared distance of reprojection: px^2, NaN not counted, behind a camera counts fully."""
     squared = np.minimum(np.nan_to_num(errors, nan=0.0, posinf=np.inf) ** 2, threshold_px**2)
@@ -240,11 +255,11 @@ class _Run:
     """State of one call: `points` (V, n, 2) in canonical order, `pool`: those that fit the epipolar geometry."""
 
     def __init__(
-        self, points: Floats, pool: Ints, solver: Solver, start: StartSystem, principal: Floats, size: tuple[int, int], settings: Settings
-    ) -> None:
+        self, points: Floats, pool: Ints, solver: Solver, start: StartSystem, principal: Floats, size: tuple[int, int], settings: Settings,
+        kind: str,
+    ) -> None:  # fmt: skip
         self.points, self.pool, self.solver, self.start = points, pool, solver, start
-        self.principal, self.size, self.settings = principal, size, settings
-        self.kind = start.problem.kind
+        self.principal, self.size, self.settings, self.kind = principal, size, settings, kind
         self.scored = points[:, _thinned(np.arange(points.shape[1]), SCORED)]
         self.best: list[_Candidate] = []
 
@@ -297,7 +312,12 @@ class _Run:
             reason = "Refinement leads no candidate to a camera that explains the points."
             return replace(result, minimal=minimal, status="no_solution", reason=reason)
         refined, x = final
-        verdict = degeneracy.of_result(x, refined, kind=self.kind, loss_px=threshold / 2, minimum=LEAST)
+        radial = degeneracy.fit_radial(x, refined, kind=self.kind, loss_px=threshold / 2)
+        candidates = int(np.isfinite(x).all(axis=(0, 2)).sum())
+        refined, x = self._settle(refined, x)
+        verdict = degeneracy.of_result(
+            x, refined, kind=self.kind, loss_px=threshold / 2, minimum=LEAST, distortion=False, radial=radial, tracks=candidates
+        )
         errors = self._errors(refined.k, refined.R, refined.t)
         inlier = (errors <= threshold).all(axis=0)
         estimate = Estimate(refined.k, refined.sd, refined.k1, refined.R, refined.t, int(inlier.sum()), truncated(errors, threshold))
@@ -310,11 +330,28 @@ class _Run:
             estimate_or_none, minimal_or_none = None, None  # whatever was fitted says nothing about K
         else:
             estimate_or_none, minimal_or_none = estimate, minimal
+        near = beyond(errors, threshold)
+        if status == "ok" and "distortion_suspected" not in verdict.warnings and near > NOISY:
+            status = "low_confidence"
+            reason = (
+                f"Many points miss the inlier threshold of {threshold:g} px by little: the noise is too large for it, "
+                "so the result and its uncertainty cannot be trusted; take sharper photos, or raise the threshold."
+            )
         said = "; ".join([*([reason] if reason else []), *(f"{name}: {text}" for name, text in sorted(verdict.warnings.items()))])
         mask = result.mask.copy()
         mask[order] = inlier
         others = np.stack([each.k for each in rivals]) if rivals else np.zeros((0, 5))
-        return replace(result, minimal=minimal_or_none, refined=estimate_or_none, status=status, reason=said, mask=mask, rivals=others)
+        return replace(
+            result,
+            minimal=minimal_or_none,
+            refined=estimate_or_none,
+            status=status,
+            reason=said,
+            mask=mask,
+            rivals=others,
+            radial=radial,
+            near=near,
+        )
 
     def _polish(self, given: _Candidate) -> _Candidate | None:
         """Local optimisation on the pool's tracks, wide loss first; score on all tracks."""
@@ -355,6 +392,23 @@ class _Run:
         assert found is not None
         return found, x
 
+    def _settle(self, found: "Refined", x: Floats) -> "tuple[Refined, Floats]":
+        """The result and its tracks, fitted again to those that are inliers in every view, with a loss that is wide beside their noise.
+
+        A loss as narrow as the noise lets a point follow two views and give up the third: that costs accuracy, and the standard deviation
+        comes out too small. So it is widened with the noise, and is never narrower than in the search.
+        """
+        threshold = self.settings.threshold_px
+        for _ in range(3):
+            chosen = (self._errors(found.k, found.R, found.t) <= threshold).all(axis=0)
+            loss = min(max(3 * found.noise_px, threshold / 2), 2 * threshold) if np.isfinite(found.noise_px) else threshold
+            used = self.points[:, chosen]
+            again = self._refine(found.k, found.R, found.t, used, loss, 50, threshold) if chosen.sum() >= LEAST else None
+            if again is None or not self._sound(again.k):
+                break
+            found, x = again, used
+        return found, x
+
     def _halves(self, k: Floats, R: Floats, t: Floats, points: Floats) -> Floats:
         """Of tracks with a wrong point in one of three views: the two points (V, m, 2) that fit, NaN in the third."""
         if len(points) < 3 or not points.shape[1]:
@@ -368,7 +422,9 @@ class _Run:
             best[better], kept[:, better] = errors[better], part[:, better]
         return kept[:, np.isfinite(kept).any(axis=(0, 2))]
 
-    def _refine(self, k: Floats, R: Floats, t: Floats, x: Floats, loss_px: float, iterations: int) -> "Refined | None":
+    def _refine(
+        self, k: Floats, R: Floats, t: Floats, x: Floats, loss_px: float, iterations: int, inlier_px: float | None = None
+    ) -> "Refined | None":
         from tenfold.autocalibration import ba
 
         if not (np.isfinite(k).all() and np.isfinite(R).all() and np.isfinite(t).all() and np.linalg.norm(t[1]) > 0):
@@ -379,7 +435,7 @@ class _Run:
         if ahead.sum() < self.start.problem.points:
             return None
         X[~ahead] = np.nan
-        return ba.refine(k, R, t, X, x, kind=self.kind, loss_px=loss_px, iterations=iterations)
+        return ba.refine(k, R, t, X, x, kind=self.kind, loss_px=loss_px, iterations=iterations, inlier_px=inlier_px)
 
     def _errors(self, k: Floats, R: Floats, t: Floats, points: Floats | None = None) -> Floats:
         """Distances of reprojection (V, n) after triangulation; inf behind a camera."""

@@ -2,10 +2,9 @@
 
 import json
 import math
-import shutil
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,24 +12,27 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tenfold.autocalibration import claims, config, figures, metrics
-from tenfold.autocalibration.figures import Estimate, Point
+from tenfold.autocalibration import claims, config, features, figures, metrics, reprojections
+from tenfold.autocalibration.figures import Estimate, Point, Reprojection
 from tenfold.autocalibration.metrics import Answer, Scene
-from tenfold.core import atomic, tables
 from tenfold.core import claims as core_claims
 from tenfold.core import figures as core_figures
 from tenfold.core import report as page
+from tenfold.core import report_folder, tables
 from tenfold.core.progress import Progress
 from tenfold.core.report import Cell, Content, Html
-from tenfold.core.stage import Made, Note
+from tenfold.core.stage import Made
 
 METHODS = (
     "ours", "ours_zero_skew", "ours_square", "ours_full", "ours_focal2v", "bougnoux", "sturm", "kruppa", "quadric", "focal6", "focal6_ba", "sweep",
     "ba_only", "colmap", "colmap_radial", "anchor",
 )  # fmt: skip
 SPINE = ("dataset", "features", "taxonomy", "model", "baselines")
+THUMBNAILS = (("noise", "Focal error over noise", 800), ("triplets", "Focal length by triplet", 800), ("cost", "Accuracy and cost", 800))
 SHOWN_SIDE = 460
 """Longer side of a photograph on the page, px."""
+REPROJECTED = 2
+"""Scenes whose reprojections are shown: one a kind."""
 TIE = 0.05
 """Rivals within this share of our focal error count as a tie and are named in the verdict's part."""
 
@@ -96,48 +98,33 @@ def run(
     progress.stage("report", 3)
     found = Evaluation.read(folders["evaluation"], folders["dataset"])
     charts = _charts(found, folders)
-    shutil.rmtree(out / "figures", ignore_errors=True)  # an attempt that was cut off may have drawn others
-    for name, content in charts.items():
-        atomic.write_bytes(out / "figures" / f"{name}.png", content)
+    rows = _reprojections(found, folders, files)
+    if rows:
+        charts["reprojections"] = figures.reprojections(rows)
+    report_folder.write_charts(out, charts)
     progress.advance()
     photographs = _photographs(found, folders, block, files)
     progress.advance()
-    html = page.render(
-        page.Page(
-            title=f"Autocalibration: {found.partition}",
-            subtitle="Minimal Perspective Autocalibration (CVPR 2024): the camera's K from point matches in two or three views, nothing else.",
-            verdict=_verdict(found),
-            claims=found.claims,
-            numbers=_numbers(found, folders),
-            pictures=page.join(
-                _shown(charts, ("noise", "cost", "jitter", "triplets")),
-                photographs,
-                _graphs(folders["taxonomy"]),
-                _shown(charts, ("growth", "counts")),
-            ),
-            how=_how(found, provenance),
-            data=_data(found, folders),
-            cost=_cost(found, provenance),
-            provenance=_provenance(provenance),
-        )
+    content = page.Page(
+        title=f"Autocalibration: {found.partition}",
+        subtitle="Minimal Perspective Autocalibration (CVPR 2024): the camera's K from point matches in two or three views, nothing else.",
+        verdict=_verdict(found),
+        claims=found.claims,
+        numbers=_numbers(found, folders),
+        pictures=page.join(
+            report_folder.shown(charts, _CAPTIONS, ("reprojections", "noise", "cost", "jitter", "triplets")),
+            photographs,
+            _graphs(folders["taxonomy"]),
+            report_folder.shown(charts, _CAPTIONS, ("growth", "counts")),
+        ),
+        how=_how(found, provenance),
+        data=_data(found, folders),
+        cost=_cost(found, provenance),
+        provenance=page.provenance(provenance),
     )
-    atomic.write_text(out / "report.html", html)
+    made = report_folder.write(out, content, sentence(found), THUMBNAILS)
     progress.advance()
-    size = (out / "report.html").stat().st_size
-    notes = [Note("Verdict", "text", sentence(found)), *_thumbnails(out / "figures"), Note("Page, MB", "float", round(size / 1e6, 2))]
-    return Made(notes=notes, facts={"bytes": size})
-
-
-def _thumbnails(folder: Path) -> list[Note]:
-    """The pictures one looks at first, small: metadata is kept for ever in the event database."""
-    notes = []
-    for name, label in (("noise", "Focal error over noise"), ("triplets", "Focal length by triplet"), ("cost", "Accuracy and cost")):
-        path = folder / f"{name}.png"
-        if path.is_file():
-            with Image.open(path) as image:
-                uri = core_figures.image_uri(np.asarray(image.convert("RGB")), 800, "jpeg")
-            notes.append(Note(label, "md", f"![{label}]({uri})"))
-    return notes
+    return made
 
 
 def sentence(found: Evaluation) -> str:
@@ -197,7 +184,7 @@ def _verdict(found: Evaluation) -> Html:
 
 def _numbers(found: Evaluation, folders: Mapping[str, Path]) -> Html:
     n = found.numbers
-    drawn = [page.Row(figures.name(m), *_triple(n, m, "focal_error", "all", _variant(n, m)), strong=m == "ours") for m in found.methods]
+    drawn = [page.Row(figures.name(m), *n.triple(m, "focal_error", "all", _variant(n, m)), strong=m == "ours") for m in found.methods]
     parts = [
         page.intervals(
             [row for row in drawn if row.value is not None], "Median relative focal error, all scenes of the headline; 95 % intervals"
@@ -220,7 +207,7 @@ def _methods(found: Evaluation, where: str, caption: str) -> Html:
     n = found.numbers
     rows: list[list[Cell]] = []
     for m in found.methods:
-        before, after = _triple(n, m, "focal_error", where, "minimal"), _triple(n, m, "focal_error", where)
+        before, after = n.triple(m, "focal_error", where, "minimal"), n.triple(m, "focal_error", where)
         if n.either(m, "answered", where) is None:
             continue
         cost = [n.get(m, "cpu_s", where, v) for v in ("", "minimal")]
@@ -346,7 +333,7 @@ def _charts(found: Evaluation, folders: Mapping[str, Path]) -> dict[str, bytes]:
     for title, where in wanted:
         for method in found.methods:
             variant = _variant(n, method, where)
-            error, lo, hi = _triple(n, method, "focal_error", where, variant)
+            error, lo, hi = n.triple(method, "focal_error", where, variant)
             spent = n.get(method, "cpu_s", where, variant)
             if error is not None and spent is not None and spent > 0:
                 panels.setdefault(title, []).append(Point(method, spent, error, lo, hi))
@@ -407,6 +394,7 @@ def _estimates(found: Evaluation) -> tuple[dict[str, list[Estimate]], float | No
 
 
 _CAPTIONS = {
+    "reprojections": "How well our answer explains its points: K is the answer of that set of views, poses and points are fitted to it. Arrows in all directions are noise, a pattern is something that the model lacks.",
     "noise": "Relative focal error, first seed. Closed forms as they are, the others after refinement. Dotted: 20 %, a failure.",
     "cost": "Median focal error with its 95 % interval over the scenes, and the CPU time it cost.",
     "jitter": "Where the axes do not quite meet two-view formulas recover.",
@@ -416,9 +404,57 @@ _CAPTIONS = {
 }
 
 
-def _shown(charts: Mapping[str, bytes], names: Sequence[str]) -> Html:
-    uris = [(name, core_figures.data_uri(charts[name], "image/png")) for name in names if name in charts]
-    return page.join(*(page.figure(uri, _CAPTIONS[name]) for name, uri in uris))
+def _reprojections(found: Evaluation, folders: Mapping[str, Path], files: Path | None) -> list[list[Reprojection]]:
+    """A row a scene, a panel a view: of the first scene of each kind the set of three views with most inliers that was answered."""
+    best: dict[str, dict[str, Any]] = {}
+    for row in found.calib:
+        if row["method"] == "ours" and row["stage"] == "refined" and row["triplet"].count("-") == 2 and metrics.answer(row).good:
+            if row["scene"] not in best or row["inliers"] > best[row["scene"]]["inliers"]:
+                best[row["scene"]] = row
+    # without noise there is nothing to see
+    order = sorted((s for s in map(found.scenes.__getitem__, best) if s.noise != 0), key=_shown_first)
+    kinds = {_shown_first(scene)[:2]: scene.name for scene in reversed(order)}
+    names = [kinds[kind] for kind in sorted(kinds)][:REPROJECTED]
+    samples = tables.read(folders["dataset"] / "samples.parquet").to_pylist()
+    scenes = {scene.name: scene for scene in features.read_scenes(folders["features"], names)} if names else {}
+    rows = []
+    for name in names:
+        row, facts = best[name], found.scenes[name]
+        triplet = [int(view) for view in row["triplet"].split("-")]
+        k = np.array([row[column] for column in ("fx", "fy", "cx", "cy", "s")], np.float64)
+        made = (
+            reprojections.of_answer(scenes[name], triplet, k, found.summary["options"].get("threshold_px", 2.0)) if name in scenes else None
+        )
+        if made is not None:
+            noise = f", noise {facts.noise:g} px" if facts.noise is not None else ""
+            rows.append([
+                Reprojection(
+                    f"{name}, view {view}{noise}", (facts.width, facts.height), _view_of(name, view, samples, files),
+                    made.observed[i], made.projected[i], made.inlier,
+                )
+                for i, view in enumerate(triplet)
+            ])  # fmt: skip
+    return rows
+
+
+def _shown_first(scene: Scene) -> tuple[bool, int, float, float, str]:
+    """Order in which scenes are shown: kind (distorted or not; motion), then those that are typical of it."""
+    rank = {"general": 0, "orbit": 1}.get(scene.motion or "", 2)
+    return scene.distorted, rank, abs((scene.noise or 0.0) - 0.5), scene.jitter, scene.name
+
+
+def _view_of(scene: str, view: int, samples: list[dict[str, Any]], files: Path | None) -> figures.Image | None:
+    """The photograph of a view; without distortion where another scene of the same photograph knows it and this one is free of it."""
+    row = next((r for r in samples if (r["scene"], r["view"]) == (scene, view)), None)
+    if files is None or row is None or not row["image_path"]:
+        return None
+    with Image.open(files / row["image_path"]) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    bent = next((r for r in samples if r["image_path"] == row["image_path"] and r["ref_k1"]), None)
+    if bent is None or row["ref_k1"] != 0:
+        return pixels
+    k = np.array([bent[f"ref_{column}"] for column in ("fx", "fy", "cx", "cy", "s")], np.float64)
+    return figures.straightened(pixels, k, bent["ref_k1"], bent["ref_k2"] or 0.0) if np.isfinite(k).all() else pixels
 
 
 def _graphs(taxonomy: Path) -> Html:
@@ -480,14 +516,8 @@ def _how(found: Evaluation, provenance: Mapping[str, Any]) -> Html:
         "Scenes whose motion does not determine K are recognised and get a status in place of K.",
     ]
     degrees = ", ".join(f"{name}: {degree} paths" for name, degree in found.summary.get("degrees", {}).items())
-    manifests = provenance.get("manifests", {})
-    blocks = [
-        page.details(f"Options of {name}", page.facts({k: _plain(v) for k, v in manifests[name].get("block", {}).items()}))
-        for name in sorted(manifests, key=lambda name: SPINE.index(name) if name in SPINE else len(SPINE))
-        if manifests[name].get("block") and name != "evaluation"
-    ]
-    used = page.details("Options of evaluation", page.facts({k: _plain(v) for k, v in found.summary["options"].items()}), opened=True)
-    return page.join(page.bullets(steps), page.paragraph(f"Start systems: {degrees}.") if degrees else "", used, *blocks)
+    options = page.options(provenance, found.summary["options"], SPINE)
+    return page.join(page.bullets(steps), page.paragraph(f"Start systems: {degrees}.") if degrees else "", options)
 
 
 def _data(found: Evaluation, folders: Mapping[str, Path]) -> Html:
@@ -552,7 +582,6 @@ def _cost(found: Evaluation, provenance: Mapping[str, Any]) -> Html:
             each = next((v for s in ("minimal", "") if (v := n.get(m, "cpu_per_hypothesis", "all", s)) is not None), None)
             lost = next((v for s in ("minimal", "") if (v := n.get(m, "lost_paths", "all", s)) is not None), None)
             rows.append([figures.name(m), value, each, lost, n.either(m, "focal_error")])
-    seconds = [[name, float(m["seconds"])] for name, m in provenance.get("manifests", {}).items() if m.get("seconds") is not None]
     summary = found.summary
     exact = summary.get("exact", {})
     work: list[list[Cell]] = [
@@ -574,19 +603,7 @@ def _cost(found: Evaluation, provenance: Mapping[str, Any]) -> Html:
         if work
         else "",
         page.paragraph(note),
-        page.table(["asset", "seconds"], seconds, "What this partition took to make") if seconds else "",
-    )
-
-
-def _provenance(provenance: Mapping[str, Any]) -> Html:
-    plain = {name: _plain(value) for name, value in provenance.items() if name not in ("manifests", "versions")}
-    manifests = provenance.get("manifests", {})
-    keys = [[name, str(m.get("key", "")), str(m.get("digest", ""))[:16], str(m.get("code", ""))[:16]] for name, m in manifests.items()]
-    versions = {name: _plain(value) for name, value in dict(provenance.get("versions", {})).items()}
-    return page.join(
-        page.facts(plain),
-        page.table(["asset", "key", "digest", "code"], keys, "What this page rests on") if keys else "",
-        page.details("Versions", page.facts(versions)) if versions else "",
+        page.seconds_taken(provenance, "What this partition took to make"),
     )
 
 
@@ -595,11 +612,6 @@ def _variant(n: claims.Numbers, method: str, where: str = "all") -> str:
     first = metrics.RIVALS.get(method, "refined")
     order = ("minimal", "") if first == "minimal" else ("", "minimal")
     return next((v for v in order if n.get(method, "focal_error", where, v) is not None), "")
-
-
-def _triple(n: claims.Numbers, method: str, metric: str, where: str, variant: str = "") -> tuple[float | None, float | None, float | None]:
-    value, lo, hi = (n.get(method, metric, where, variant, column) for column in ("value", "lo", "hi"))
-    return value, lo, hi
 
 
 def _title(slice: str) -> str:
@@ -622,7 +634,3 @@ def _percent(value: float | None) -> str:
 
 def _or_nan(value: float | None) -> float:
     return math.nan if value is None else value
-
-
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

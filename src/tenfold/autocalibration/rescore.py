@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from tenfold.autocalibration import exact, features, metrics, pool, predict, predictor_folder
-from tenfold.autocalibration.evaluate import principal_of
+from tenfold.autocalibration.evaluate import Task, principal_of, rows_of
 from tenfold.autocalibration.metrics import CALIB_SCHEMA
 from tenfold.autocalibration.scenes import SceneSpec, generate
 from tenfold.autocalibration.start_system import StartSystem
@@ -19,7 +18,7 @@ from tenfold.core import metrics as core_metrics
 from tenfold.core import tables
 from tenfold.core.errors import UsageError
 from tenfold.core.progress import Progress
-from tenfold.core.stage import Check, Note
+from tenfold.core.stage import Check, Note, Rescored
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,30 +32,6 @@ PARAMS = predict.OPTIONS
 LOST_LIMIT = 0.02
 """Drift: paths lost on the scenes, beyond those lost on the generator's instances."""
 _INSTANCES = 20
-
-
-@dataclass(frozen=True)
-class Rescored:
-    """The champion's headline on the new scenes (NaN if there is none), and the drift check."""
-
-    value: float
-    drift: Check
-
-
-@dataclass(frozen=True)
-class Task:
-    """The champion's solver on one scene; `samples`, `threshold_px` and `triplets` are the champion's own."""
-
-    scene: features.Scene
-    solver: str
-    start: Path
-    seed: int
-    size: tuple[int, int]
-    principal: tuple[float, float]
-    cameras: dict[int, str]
-    samples: int
-    threshold_px: float
-    triplets: int
 
 
 def rescore(
@@ -83,41 +58,29 @@ def rescore(
     tasks = (
         Task(
             given, solver, starts[solver], seed, (scenes[given.name].width, scenes[given.name].height), principal_of(scenes[given.name], solver),
-            cameras[given.name], settings.samples, settings.threshold_px, settings.triplets,
+            cameras[given.name], settings.samples, settings.threshold_px, settings.triplets, "champion",
         )
         for given in (features.read_scenes(inputs["features"], wanted) if wanted else ())
     )  # fmt: skip
     rows: list[dict[str, Any]] = []
-    for found in pool.each(calibrate, tasks, len(wanted)):
+    for found in pool.each(rows_of, tasks, len(wanted)):
         rows += found
         progress.advance()
     rows.sort(key=lambda row: (row["scene"], row["stage"], row["triplet"]))
-    table = pa.Table.from_pylist([{**row, "method": "champion"} for row in rows], CALIB_SCHEMA)
+    table = pa.Table.from_pylist(rows, CALIB_SCHEMA)
     measured = metrics.measure(table.to_pylist(), scenes, dict(identity), int(options["bootstrap"]))
     tables.write(core_metrics.to_table(measured), out / "metrics.parquet")
     value = next((r.value for r in measured if (r.metric, r.slice, r.variant) == (headline, "all", "")), None)
     return Rescored(math.nan if value is None else value, drift(rows, before(starts[solver], solver)))
 
 
-def calibrate(task: Task) -> list[dict[str, Any]]:
-    """One scene, in a process of its own."""
-    from threadpoolctl import threadpool_limits
-
-    from tenfold.autocalibration import estimate, ransac
-
-    with threadpool_limits(1):
-        return estimate.scene(
-            task.scene, task.solver, StartSystem.load(task.start), size=task.size, principal=np.array(task.principal),
-            settings=ransac.Settings(samples=task.samples, threshold_px=task.threshold_px), triplets=task.triplets, seed=task.seed,
-            cameras=task.cameras or None,
-        )  # fmt: skip
-
-
 def before(start: Path, solver: str) -> float:
     """Share of paths that the champion loses on instances of the generator, which are always the same."""
     from tenfold.autocalibration import estimate
 
-    return float(np.mean(exact.recall(estimate.solve_of(solver), StartSystem.load(start), _INSTANCES, 0).lost))
+    return float(
+        np.mean(exact.recall(estimate.solve_of(solver), StartSystem.load(start), _INSTANCES, 0, estimate.SOLVERS[solver].kind).lost)
+    )
 
 
 def drift(rows: list[dict[str, Any]], lost_before: float) -> Check:

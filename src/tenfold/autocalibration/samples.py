@@ -14,8 +14,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tenfold.core import tables
+from tenfold.core import files, tables
 from tenfold.core.errors import BadData
+from tenfold.core.files import Unreadable
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -46,15 +47,6 @@ TRACKS_SCHEMA = pa.schema([("track", pa.int64()), ("view", pa.int32()), ("x", pa
 # Small tables by the hundred: a third smaller than with the defaults.
 _ENCODING = {"track": "DELTA_BINARY_PACKED", "view": "DELTA_BINARY_PACKED", "x": "BYTE_STREAM_SPLIT", "y": "BYTE_STREAM_SPLIT"}
 MAX_FILE_BYTES = 1 << 33
-
-
-class Unreadable(Exception):
-    """A scene or an image cannot be used; it goes to the quarantine. `reason` is a short stable name."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
 
 
 @dataclass(frozen=True)
@@ -169,16 +161,8 @@ def view_row(scene: Scene, name: str, index: int, view: View) -> dict[str, Any]:
 
 def file_facts(root: Path, relative: Path) -> tuple[str, int]:
     """sha256 and size of `root/relative`. Raises Unreadable for links that leave the root, giants and whatever is no regular file."""
-    path = root / relative
     try:
-        real = path.resolve(strict=True)
-        if not real.is_relative_to(root.resolve()):
-            raise Unreadable("link_outside", f"{relative} is a link to {real}, outside the dataset's folder")
-        if not real.is_file():
-            raise Unreadable("not_a_file", f"{relative} is no regular file")
-        size = real.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise Unreadable("absurd_size", f"{relative} has {size} bytes, at most {MAX_FILE_BYTES} are read")
+        real, size = files.regular(root, relative, MAX_FILE_BYTES)
         with real.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest(), size
     except FileNotFoundError:

@@ -1,14 +1,21 @@
 """What all solvers do: normalise the samples, track the start system's solutions to them, keep the possible cameras."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
+from tenfold.autocalibration import twins
+from tenfold.autocalibration.nearest import Nearest, nearest
 from tenfold.autocalibration.roots import FOCAL_RANGE, Candidates, candidates
 from tenfold.autocalibration.start_system import StartSystem
-from tenfold.autocalibration.tracker import FAST, RETRY, Options, track
+from tenfold.autocalibration.tracker import FAR, FAST, FOUND, RETRY, TIGHT, Options, Tracks, track
 from tenfold.core.errors import UsageError
 
 Float = npt.NDArray[np.float64]
+# Share of lost paths, but for those that end far out, from which a sample is tracked in another order.
+_MANY = 0.03
 
 
 def normalised(x: Float, centre: Float) -> tuple[Float, Float]:
@@ -22,8 +29,9 @@ def normalised(x: Float, centre: Float) -> tuple[Float, Float]:
 def solve(
     kind: str, views: int, points: int, x: Float, start: StartSystem, principal: Float, size: tuple[int, int],
     options: Options = FAST, threads: int | None = None, focal_range: tuple[float, float] = FOCAL_RANGE,
+    again: Sequence[Options] = (RETRY, TIGHT), device: str = "cpu",
 ) -> Candidates:  # fmt: skip
-    """Candidates of every sample of `x` (samples, views, points, 2) px.
+    """Candidates of every sample of `x` (samples, views, points, 2) px. `device` as in `tracker.track`.
 
     Raises UsageError for points of another shape, numbers that are not finite, or a start system of another problem.
     """
@@ -39,5 +47,29 @@ def solve(
         )
     principal = np.asarray(principal, dtype=np.float64)
     image, scale = normalised(x, principal)
-    tracks = track(of, start.base, start.solutions, image.astype(np.complex128), options, threads, again=(RETRY,))
-    return candidates(of, tracks, image, principal, scale, size, focal_range)
+    near, tracks = _tracked(kind, image, start, options, threads, again, device)
+    if of.twins:
+        tracks = replace(tracks, ends=twins.preferred(of, tracks.ends, near.x[:, None].astype(np.complex128)))
+    found = candidates(of, tracks, near.x, principal, scale, size, focal_range)
+    return replace(found, depths=near.restored(found.sample, found.depths))
+
+
+def _tracked(
+    kind: str, image: Float, start: StartSystem, options: Options, threads: int | None, again: Sequence[Options], device: str
+) -> tuple[Nearest, Tracks]:
+    """All samples in their nearest order; those that lose many paths in the next one, too: the equations left out are others there."""
+
+    def in_order(rank: int, image: Float) -> tuple[Nearest, Tracks]:
+        near = nearest(kind, image, start.base, rank)
+        return near, track(start.problem, start.base, start.solutions, near.x.astype(np.complex128), options, threads, again, device)
+
+    near, tracks = in_order(0, image)
+    hard = np.flatnonzero(((tracks.status != FOUND) & (tracks.status != FAR)).mean(axis=1) >= _MANY)
+    if again and len(hard):
+        other, retracked = in_order(1, image[hard])
+        tracks.solves[hard] += retracked.solves
+        better = retracked.lost < tracks.lost[hard]
+        at = hard[better]
+        near.x[at], near.views[at], near.points[at] = other.x[better], other.views[better], other.points[better]
+        tracks.ends[at], tracks.status[at] = retracked.ends[better], retracked.status[better]
+    return near, tracks

@@ -29,7 +29,7 @@ class StartSystem:
 
     @property
     def degree(self) -> int:
-        """Number of solutions: paths to be tracked for one instance."""
+        """Number of solutions, twins counted once: paths to be tracked for one instance."""
         return len(self.solutions)
 
     def save(self, path: Path) -> None:
@@ -68,13 +68,23 @@ class StartSystem:
             worst = float(relative_residual(problem, self.solutions, self.base).max())
             if not worst < LARGEST_RESIDUAL:
                 return f"a solution leaves a residual of {worst:.1e}"
-            if len(distinct(self.solutions)) < self.degree:
+            if len(fresh(without_twins(problem, self.solutions))) < self.degree:
                 return "a solution stands there twice"
         return ""
 
 
+def without_twins(problem: Problem, solutions: Complex) -> Complex:
+    """The unknowns (solutions, fewer) in which solutions differ that are not twins (see `Problem.twins`)."""
+    return np.delete(solutions, [at for at, _ in problem.twins], axis=1)
+
+
 def distinct(solutions: Complex, known: Complex | None = None) -> Complex:
     """Rows of `solutions` that differ from `known` and from each other by more than LEAST_DISTANCE, relative to their size."""
+    return solutions[fresh(solutions, known)]
+
+
+def fresh(solutions: Complex, known: Complex | None = None) -> list[int]:
+    """Numbers of the rows that `distinct` keeps."""
     count, width = solutions.shape
     first = 0 if known is None else len(known)
     rows = np.empty((first + count, width), dtype=np.complex128)
@@ -96,4 +106,4 @@ def distinct(solutions: Complex, known: Complex | None = None) -> Complex:
             kept.append(index)
             keys[end], rows[end] = key, row
             end += 1
-    return solutions[kept]
+    return kept

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tenfold.autocalibration.samples import Reference, Scene, Unreadable, View, numbers, text, whole
+from tenfold.autocalibration.samples import Reference, Scene, View, numbers, text, whole
+from tenfold.core.files import Unreadable
 
 _COUNTS = (3, 3, 3, 3, 3, 3, 3, 3, 2)
 _PHOTOS = (".jpg", ".jpeg", ".png")

@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from tenfold.autocalibration.config import Dataset
 from tenfold.autocalibration.samples import (
     Scene,
     Tracks,
-    Unreadable,
     View,
     empty_row,
     file_facts,
@@ -27,8 +26,9 @@ from tenfold.autocalibration.samples import (
     parquet,
     view_row,
 )
-from tenfold.core import params
+from tenfold.core import ingest
 from tenfold.core.errors import UsageError
+from tenfold.core.files import Unreadable
 from tenfold.core.progress import Progress
 
 # Beyond half a frame outside it, an observation is a mistake.
@@ -82,26 +82,14 @@ class Pending:
     read: Callable[[], Scene]
 
 
-@dataclass
-class Survey:
-    """All that was found in a dataset: rows of both tables, errors that stop the import, warnings that do not."""
-
-    samples: list[dict[str, Any]] = field(default_factory=list)
-    quarantine: list[dict[str, Any]] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+class Survey(ingest.Survey):
+    """All that was found in a dataset."""
 
     def counts(self) -> dict[str, int]:
         """Images of each motion (`photos` for what is not generated), scenes, and rows in the quarantine."""
         counts = Counter(row["motion"] or "photos" for row in self.samples)
         more = {"scenes": len({row["scene"] for row in self.samples}), "quarantine": len(self.quarantine)}
         return dict(sorted(counts.items())) | more
-
-
-def layout_named(name: str) -> None:
-    """Raises UsageError for a layout that does not exist."""
-    if name not in LAYOUTS and name not in OWN:
-        raise UsageError(f"layout {name!r} is unknown{params.did_you_mean(name, [*LAYOUTS, *OWN])}")
 
 
 def recognise(source: Path) -> str:
@@ -279,20 +267,13 @@ def restrict(tracks: Tracks, views: Sequence[int]) -> Tracks:
 
 def _judge_whole(whole: Survey, source: Path, block: Dataset) -> None:
     """What shows only when all scenes are known: nothing left, too much quarantine, one photo given twice."""
-    good, bad = len(whole.samples), len(whole.quarantine)
-    first = f"{whole.quarantine[0]['id']}: {whole.quarantine[0]['detail']}" if bad else ""
-    if not good:
-        whole.errors.append(f"{source}: no scene can be used. {'First: ' + first if bad else 'None was found.'}")
-    elif bad > block.max_quarantine * (good + bad):
-        reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(row["reason"] for row in whole.quarantine).most_common())
-        whole.errors.append(
-            f"{source}: {bad} of {good + bad} images cannot be used ({reasons}), max_quarantine is {block.max_quarantine:.0%}. First: {first}"
-        )
-    places: dict[str, list[str]] = {}
-    for row in whole.samples:
-        if row["image_sha256"]:
-            places.setdefault(row["image_sha256"], []).append(row["id"])
-    twins = [ids for ids in places.values() if len(ids) > 1]
+    bad = whole.quarantine
+    if not whole.samples:
+        found = f"First: {bad[0]['id']}: {bad[0]['detail']}" if bad else "None was found."
+        whole.errors.append(f"{source}: no scene can be used. {found}")
+    else:
+        whole.errors += ingest.too_many(source, len(whole.samples), bad, block.max_quarantine, "images")
+    twins = ingest.twins(whole.samples, "image_sha256")
     if twins:
         whole.warnings.append(
             f"{len(twins)} photos stand more than once, such as {twins[0][0]} and {twins[0][1]}: no baseline between them"

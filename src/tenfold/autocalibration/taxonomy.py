@@ -36,7 +36,9 @@ SINGULAR = 1e-10
 SCENES = 2
 
 # The best conditioned relaxation of each problem (`best_conditioned`, mean of two seeds, 400 scenes each). Written down, so that neither
-# rounding nor the draw moves it.
+# rounding nor the draw moves it. Of 3V6P-full the best conditioned of the 59 that take from one point what two views say of it, and no
+# more: five points and that constraint leave nothing over, so that 1,500 paths suffice. Of the best conditioned of all (133149691)
+# the first 1,992 solutions found were all different: it has hundreds of thousands.
 DEFAULT = {
     "2V5P": 511,
     "2V6P-f": 15870,
@@ -46,7 +48,7 @@ DEFAULT = {
     "3V5P-fxfy": 507615,
     "3V5P-square": 507391,
     "3V5P-zeroskew": 523775,
-    "3V6P-full": 133149691,
+    "3V6P-full": 58691583,
 }
 
 Scene = tuple[equations.Complex, equations.Complex]

@@ -9,6 +9,7 @@ Layout of the made folder:
 
 import time
 from collections import defaultdict
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tenfold.autocalibration import config, monodromy, predictor_folder, taxonomy
+from tenfold.autocalibration import config, monodromy, predictor_folder, starts, taxonomy
 from tenfold.autocalibration.graphs import problem_of
 from tenfold.autocalibration.problems import Problem
 from tenfold.autocalibration.start_system import StartSystem
@@ -63,6 +64,8 @@ def run(taxonomy_folder: Path, block: config.Model, out: Path, scratch: Path, pr
         whole, added = _joined(found)
         joined[problem_id, orbit] = whole
         agree = len(found) > 1 and all(each.degree == whole.degree for each in found)
+        if _is_stored(problem_id, block):
+            agree = bool(whole.facts["certified"])
         for seed, each in zip(seeds, found, strict=True):
             facts = each.facts
             growth[problem_id][str(orbit)][str(seed)] = facts["growth"]
@@ -102,12 +105,12 @@ def _jobs(folder: Path, block: config.Model, modules: dict[str, ModuleType]) -> 
         if problem_of(views, points, kind, orbits[0]["mask"]).excess > 0:
             orbits = [row for row in orbits if row["mask"] == taxonomy.DEFAULT[problem_id]] or orbits[:1]
         jobs += [(problem_id, row["orbit"], problem_of(views, points, kind, row["mask"]), list(block.seeds)) for row in orbits]
-    for module in modules.values():
-        if module.ID not in block.degrees:
-            problem = taxonomy.choose(module.ID)
-            mask = taxonomy.DEFAULT[module.ID]
-            rows = known.filter(pc.and_(pc.equal(known["problem"], module.ID), pc.equal(known["mask"], mask))).to_pylist()
-            jobs.append((module.ID, rows[0]["orbit"] if rows else 0, problem, list(block.seeds[:1])))
+    for problem_id in dict.fromkeys(module.ID for module in modules.values()):
+        if problem_id not in block.degrees:
+            problem = taxonomy.choose(problem_id)
+            mask = taxonomy.DEFAULT[problem_id]
+            rows = known.filter(pc.and_(pc.equal(known["problem"], problem_id), pc.equal(known["mask"], mask))).to_pylist()
+            jobs.append((problem_id, rows[0]["orbit"] if rows else 0, problem, list(block.seeds[:1])))
     return jobs
 
 
@@ -115,6 +118,8 @@ def _found(
     out: Path, problem_id: str, orbit: int, problem: Problem, seed: int, block: config.Model, journal: Journal, progress: Progress
 ) -> StartSystem:
     path = out / "systems" / f"{problem_id}.{orbit}.{seed}.npz"
+    if _is_stored(problem_id, block):
+        return _stored(path, problem_id, orbit, seed, block, journal)
     if path.exists():
         try:
             return StartSystem.load(path)
@@ -142,6 +147,22 @@ def _found(
     return system
 
 
+def _is_stored(problem_id: str, block: config.Model) -> bool:
+    """Whether the kept start system is taken: what stands in `degrees` is searched for all the same."""
+    return problem_id in block.stored and problem_id not in block.degrees
+
+
+def _stored(path: Path, problem_id: str, orbit: int, seed: int, block: config.Model, journal: Journal) -> StartSystem:
+    system = starts.stored(problem_id, block.stored[problem_id])
+    if not path.exists():
+        diary = journal.network(f"problem={problem_id}.{orbit}", seed, {"problem": problem_id, "orbit": orbit, "stale": block.stale})
+        for loop, known in enumerate(system.facts["growth"], start=1):
+            diary.epoch(loop, {"solutions": float(known)})
+        system.save(path)
+        diary.done({"degree": float(system.degree), "lost": float(system.facts["lost"]), "seconds": float(system.facts["seconds"])})
+    return system
+
+
 def _joined(systems: list[StartSystem]) -> tuple[StartSystem, monodromy.Growth]:
     growth = monodromy.Growth()
     whole, _ = monodromy.joined(systems, growth)
@@ -163,7 +184,7 @@ def _tuned(
             chosen = taxonomy.choose(module.ID)
             of = [(key, system) for key, system in joined.items() if key[0] == module.ID]
             key, system = next(((k, s) for k, s in of if s.problem == chosen), of[0])
-            systems[name] = _tune(system, block)
+            systems[name] = replace(system, facts=dict(system.facts)) if _is_stored(module.ID, block) else _tune(system, block)
             certified = any(row["certified"] for row in rows if (row["problem"], row["orbit"]) == key)
             systems[name].facts.update(problem=key[0], orbit=key[1], certified=certified)
             systems[name].save(path)

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from tenfold.autocalibration import geometry
 from tenfold.autocalibration.features import Scene as Given
-from tenfold.autocalibration.metrics import Scene, Subject, capped, focal_error
-from tenfold.core.metrics import Row
+from tenfold.autocalibration.metrics import Scene, capped, focal_error
+from tenfold.core.metrics import Row, Subject
 
 Float = npt.NDArray[np.float64]
 
@@ -70,7 +70,7 @@ def rows(runs: Sequence[Run], scenes: Mapping[str, Scene], identity: dict[str, s
         shares = [images / r.views for r, (_, images) in zip(runs, results, strict=True)]
         subject = Subject(identity, method, variant)
         return [
-            subject.row("colmap_focal_error", float(np.mean(errors)), len(runs)),
+            subject.row("colmap_focal_error", float(np.mean(errors)), len(runs), "down"),
             subject.row("registered", float(np.mean(shares)), len(runs), "up"),
         ]
 
