@@ -3,7 +3,7 @@
 from importlib import import_module
 from types import ModuleType
 
-PAPERS = ["crossmodal_anomaly", "autocalibration"]
+PAPERS = ["crossmodal_anomaly", "autocalibration", "motion_tracking"]
 
 
 def modules() -> dict[str, ModuleType]:

@@ -11,9 +11,9 @@ import pytest
 from support import CHECKOUT
 
 from tenfold.core import shards
+from tenfold.core.metrics import Subject
 from tenfold.core.shards import ShardReader, ShardWriter
 from tenfold.crossmodal_anomaly import aupro, curves, metrics
-from tenfold.crossmodal_anomaly.metrics import Subject
 from tenfold.crossmodal_anomaly.spool import Maps
 
 SIDE = 96
