@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from autocalibration.evaluation_tables import FOCAL, IDENTITY, calib, calib_row, made_up, photographs
+from autocalibration.small_scenes import CAMERA, scene
 from PIL import Image
 
-from tenfold.autocalibration import claims, config, metrics, report
+from tenfold.autocalibration import claims, config, features, metrics, report
 from tenfold.core import claims as core_claims
 from tenfold.core import metrics as core
 from tenfold.core import tables
@@ -26,6 +27,14 @@ PROVENANCE = {
 PARTS = ["Verdict", "Claims", "Numbers", "Pictures", "How it works", "Data", "Cost", "Provenance"]
 
 
+FEATURES = config.Features(threshold_px=2.0, max_keypoints=100, min_matches=12, seed=0)
+
+
+def real(name: str) -> bool:
+    """Scenes whose tracks are those of a camera of the focal length that is answered; the others' are random."""
+    return name.startswith(("general_0.5_0_00", "villa"))
+
+
 def folders(root: Path, views: pa.Table, rows: pa.Table) -> dict[str, Path]:
     """Folders of all assets as the stages would leave them, without the work."""
     found = {name: root / name for name in ("dataset", "features", "taxonomy", "model", "baselines", "evaluation")}
@@ -34,13 +43,17 @@ def folders(root: Path, views: pa.Table, rows: pa.Table) -> dict[str, Path]:
     tables.write(set_aside, found["dataset"] / "quarantine.parquet")
     names = sorted(set(views["scene"].to_pylist()))
     rng = np.random.default_rng(0)
+    seen = {s: scene(3, points=60, k=CAMERA * [FOCAL / CAMERA[0], FOCAL / CAMERA[1], 1, 1, 1], noise=0.3).x for s in names if real(s)}
+    seen |= {s: np.stack([rng.uniform(20, 600, (3, 60)), rng.uniform(20, 460, (3, 60))], axis=-1) for s in names[:3] if s not in seen}
     points = [
-        {"scene": s, "track": t, "view": v, "x": rng.uniform(20, 600), "y": rng.uniform(20, 460)}
-        for s in names[:3]
-        for t in range(60)
-        for v in range(3)
+        {"scene": s, "track": t, "view": v, "x": x[v, t, 0], "y": x[v, t, 1]} for s, x in seen.items() for t in range(60) for v in range(3)
     ]
     tables.write(pa.Table.from_pylist(points), found["features"] / "tracks.parquet")
+    pairs = []
+    for s, x in seen.items():
+        observations = features.Observations({v: np.arange(60) for v in range(3)}, dict(enumerate(x)))
+        pairs += features._tables(features.verified(s, observations, FEATURES), "file")["pairs"].to_pylist()
+    tables.write(pa.Table.from_pylist(pairs, features.PAIRS), found["features"] / "pairs.parquet")
     scenes = [{"scene": s, "status": "ok", "detail": "3 observations outside <b>" if s == names[0] else ""} for s in names]
     tables.write(pa.Table.from_pylist(scenes), found["features"] / "scenes.parquet")
     problems = [
@@ -126,15 +139,27 @@ def test_made_up_scenes(demo: Path) -> None:
         "data:image/svg+xml", "recalled", "CPU s a scene", "focal: 668 paths", "linear solves a path", "below the best rival",
     ):  # fmt: skip
         assert word in page, word
-    assert {p.stem for p in (demo / "figures").glob("*.png")} == {"noise", "cost", "jitter", "counts", "growth"}
+    assert {p.stem for p in (demo / "figures").glob("*.png")} == {"noise", "cost", "jitter", "counts", "growth", "reprojections"}
 
 
 def test_photographs_are_shown_with_tracks_and_triplets(photos: Path) -> None:
     page = text(photos)
     for word in ("Photographs of villa", "view 2:", "triplet by triplet", "distortion_suspected", "low_confidence", "2-3-4", "merged"):
         assert word in page, word
-    assert {p.stem for p in (photos / "figures").glob("*.png")} == {"triplets", "counts", "growth", "cost"}
+    assert {p.stem for p in (photos / "figures").glob("*.png")} == {"triplets", "counts", "growth", "cost", "reprojections"}
     assert page.count("data:image/jpeg") == 3
+
+
+def test_reprojections_are_those_of_one_scene_a_kind(demo: Path, photos: Path) -> None:
+    for folder, files, names in ((demo, None, ["general_0.5_0_00"]), (photos, photos, ["villa", "villa_raw"])):
+        found = report.Evaluation.read(folder / "in" / "evaluation", folder / "in" / "dataset")
+        rows = report._reprojections(found, {p.name: p for p in (folder / "in").iterdir()}, files)
+        # of the orbit no poses fit: its tracks are random
+        assert [row[0].title.partition(",")[0] for row in rows] == names
+        for row in rows:
+            assert [panel.title.partition(", ")[2][:6] for panel in row] == ["view 0", "view 1", "view 2"]
+            assert all(len(panel.observed) == 60 and (panel.image is not None) == bool(files) for panel in row)
+        assert all(0.05 < np.sqrt(np.mean(panel.errors**2)) < 0.6 for panel in rows[0])
 
 
 def test_verdict_says_who_is_better(demo: Path) -> None:
