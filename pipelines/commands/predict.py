@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipelines.targets import one, paper_named
 from tenfold.core.errors import UsageError
+from tenfold.core.progress import Progress, TerminalSink
 from tenfold.ops import registry
 from tenfold.ops.settings import Settings, load
 
@@ -40,6 +41,8 @@ def main(args: argparse.Namespace) -> int:
     if stream is not None:
         print(name, file=sys.stderr)
         return int(stream(folder))
+    # of what takes long before there is an answer, such as matching photographs
+    args.progress = Progress(TerminalSink(sys.stderr))
     frame, names = science.read_inputs(args)
     result = science.Predictor.load(folder).predict(frame)
     print(f"{name}")

@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 
 from tenfold.autocalibration import config, features, matching
 from tenfold.core.errors import BadData
+from tenfold.core.progress import Event, Progress
 
 BLOCK = config.Features(threshold_px=2.0, max_keypoints=1000, min_matches=12, seed=0)
 
@@ -42,6 +43,15 @@ def test_matches_are_right_and_the_same_again(photographs: list[tuple[int, Path]
     tracks, _ = matching.tracks(found, 2.0, 12, 0)
     seen = np.unique(np.stack([tracks.track, tracks.view]), axis=1)
     assert seen.shape[1] == len(tracks)
+
+
+def test_matching_says_how_far_it_is(photographs: list[tuple[int, Path]], tmp_path: Path) -> None:
+    events: list[Event] = []
+    matching.match(photographs, 300, tmp_path / "scratch", Progress(events.append))
+    for stage in ("points in photographs", "matches of pairs"):
+        steps = [event.done for event in events if event.stage == stage]
+        assert steps == sorted(steps) and steps[0] == 0 and steps[-1] == 3 and events[-1].total == 3
+    assert [event.done for event in events if event.stage == "matches of pairs"] == [0, 1, 3]
 
 
 def test_features_of_photographs(photographs: list[tuple[int, Path]], tmp_path: Path) -> None:

@@ -11,10 +11,12 @@ import pandas as pd
 import pytest
 from autocalibration import fake_solver
 from autocalibration.small_scenes import Scene, scene
+from PIL import Image
 
-from tenfold.autocalibration import colmap_db, config, estimate, geometry, predict, predictor_folder, scenes
+from tenfold.autocalibration import colmap_db, config, estimate, features, geometry, predict, predictor_folder, scenes
 from tenfold.autocalibration.predict import Predictor
 from tenfold.core.errors import BadData, Corrupt, UsageError
+from tenfold.core.progress import Progress
 
 MODEL = config.Model(
     solvers=["focal"], degrees=[], seeds=[0], stale=1, candidates=1, validation=1, samples=4, threshold_px=2.0, triplets=4, stored={}
@@ -271,6 +273,23 @@ def test_sparse_model(predictor: Predictor, tmp_path: Path) -> None:
     project(tmp_path / "house")
     frame, names = predict.read_inputs(arguments(str(tmp_path / "house" / "sparse" / "0")))
     assert names == ["house"] and len(frame) > 100 and set(frame["view_id"]) == {"000.png", "001.png", "002.png"}
+
+
+def test_matching_photographs_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        Image.new("RGB", (64, 48)).save(tmp_path / f"{number}.png")
+    told: list[Progress | None] = []
+
+    def matched(photographs, block, scratch, progress=None):  # type: ignore[no-untyped-def]
+        told.append(progress)
+        return features.Observations.of(np.arange(3) % 1, np.arange(3), np.full((3, 2), 20.0)), ""
+
+    monkeypatch.setattr(features, "from_photographs", matched)
+    args = arguments("--images", str(tmp_path))
+    predict.read_inputs(args)
+    args.progress = Progress()
+    predict.read_inputs(args)
+    assert told == [None, args.progress]
 
 
 def test_wrong_inputs(tmp_path: Path) -> None:

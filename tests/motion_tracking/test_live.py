@@ -138,9 +138,14 @@ def test_a_lost_sensor_is_held_then_masked_and_used_again_at_once(live: Live, lo
 
 def test_the_features_of_a_returning_sensor_have_no_leap(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     """After being held the change since the frame before is none: it would be that of seven frames."""
-    seen = []
+    seen: list[np.ndarray] = []
     rows = sensors.rows
-    monkeypatch.setattr(sensors, "rows", lambda *some: seen.append(rows(*some)) or seen[-1])
+
+    def noting(*some: object) -> np.ndarray:
+        seen.append(rows(*some))  # type: ignore[arg-type]
+        return seen[-1]
+
+    monkeypatch.setattr(sensors, "rows", noting)
     run(live, READINGS[:30], lambda number, reading: without(reading, LEFT, 3) if 20 <= number < 24 else reading)
     left = [columns.VELOCITY[0] + 3, columns.VELOCITY[0] + 4, columns.VELOCITY[0] + 5]
     assert np.abs(seen[19][0, left]).max() > 1e-5 and not seen[24][0, left].any() and np.abs(seen[25][0, left]).max() > 1e-5

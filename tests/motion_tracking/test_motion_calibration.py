@@ -1,6 +1,7 @@
 """Calibration: the constant rotations are found again, and whoever moves or holds another pose is told so."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +109,7 @@ def refused(says: str, pose: str = "t", change: object = None, held: str = "", *
         calibration.solve(lines, pose, **more)
 
 
-def moving(sensor: int, column: int, by: float):  # noqa: ANN201
+def moving(sensor: int, column: int, by: float) -> Callable[[list[Reading]], list[Reading]]:
     def change(lines: list[Reading]) -> list[Reading]:
         for number, line in enumerate(lines):
             line.values[sensor, column] += by * (number % 20) / 20

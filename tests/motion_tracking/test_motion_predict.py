@@ -336,6 +336,26 @@ def test_a_stream_is_answered_line_by_line(folder: Path, tmp_path: Path, capsys:
     assert "lshin: 1 losses" in shown.err and "1 lines that are no frame, first at frame 40, no JSON" in shown.err
 
 
+def test_latencies_are_counted_in_little_room() -> None:
+    rng = np.random.default_rng(0)
+    taken, true = predict.Latencies(), rng.lognormal(0.5, 1.0, 5000)
+    assert "no pose" in str(taken)
+    for ms in true:
+        taken.add(ms)
+    for percent in predict.QUANTILES:
+        assert abs(taken.quantile(percent) / np.percentile(true, percent) - 1) < 0.025
+    for ms in (0.0, 1e9):
+        taken.add(ms)
+    assert str(taken).startswith("5002 readings answered")
+
+
+def test_what_a_file_says_is_shown_without_its_control_characters(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.csv").write_text(",".join(["t", *NAMES[:7]]) + "\n\x1b[31m" + "x" * 5000 + ",1" * 7 + "\n")
+    stream(folder, "--stream", str(tmp_path / "a.csv"))
+    said = capsys.readouterr().err
+    assert "1 lines that are no frame" in said and "\x1b" not in said and len(said) < 500
+
+
 @pytest.mark.parametrize("kind", recording.FORMATS)
 def test_a_stream_goes_into_a_file_of_any_kind(folder: Path, tmp_path: Path, kind: str) -> None:
     """A gap of 0.5 s is kept in files that know no time."""
@@ -418,14 +438,15 @@ def test_a_stream_ends_well_when_its_reader_goes_or_somebody_stops_it(folder: Pa
     lines = json_lines(tmp_path / "a", READINGS).read_text().splitlines(keepends=True)
     with started(folder) as process:
         assert process.stdin and process.stdout and process.stderr
-        process.stdin.write(lines[0])
-        process.stdin.flush()
-        process.stdout.readline()
+        for line in lines[:2]:
+            process.stdin.write(line)
+            process.stdin.flush()
+            process.stdout.readline()
         if how == "signal":
             process.send_signal(signal.SIGINT)
         else:
             process.stdout.close()
-            process.stdin.writelines(lines[1:])
+            process.stdin.writelines(lines[2:])
             process.stdin.close()
         said = process.stderr.read()
         if how == "signal":

@@ -153,11 +153,13 @@ def read_scene(
     return verified(name, observations, block, detail), source
 
 
-def from_photographs(photographs: Sequence[tuple[int, Path]], block: config.Features, scratch: Path) -> tuple[Observations, str]:
+def from_photographs(
+    photographs: Sequence[tuple[int, Path]], block: config.Features, scratch: Path, progress: Progress | None = None
+) -> tuple[Observations, str]:
     """Tracks of photographs (view, file), and what was dropped."""
     from tenfold.autocalibration import matching
 
-    found = matching.match(photographs, block.max_keypoints, scratch)
+    found = matching.match(photographs, block.max_keypoints, scratch, progress)
     joined, conflicts = matching.tracks(found, block.threshold_px, block.min_matches, block.seed)
     made = Observations.of(joined.track, joined.view, np.stack([joined.x, joined.y], axis=1))
     return made, f"{conflicts} tracks dropped: they meet a view twice" if conflicts else ""
@@ -201,8 +203,6 @@ def verified(name: str, observations: Observations, block: config.Features, deta
         if x.shape[1] < max(block.min_matches, LEAST):
             continue
         F, inliers = two_view.fundamental_ransac(x[0], x[1], block.threshold_px, block.seed)
-        if F is None:
-            continue
         if F is None:
             continue
         ratio = two_view.homography_ratio(x[0], x[1], inliers, 1.5 * block.threshold_px, block.seed)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from tenfold.autocalibration import colmap_db, two_view
 from tenfold.autocalibration.samples import Tracks
 from tenfold.core.errors import BadData
+from tenfold.core.progress import Progress
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -30,8 +31,8 @@ class Matches:
     pairs: dict[Pair, Ints]
 
 
-def match(images: Sequence[tuple[int, Path]], max_keypoints: int, scratch: Path) -> Matches:
-    """Keypoints and raw matches of photographs, given as (view, file); `scratch` is made and removed.
+def match(images: Sequence[tuple[int, Path]], max_keypoints: int, scratch: Path, progress: Progress | None = None) -> Matches:
+    """Keypoints and raw matches of photographs, given as (view, file); `scratch` is made and removed. A photograph is a step, then a pair.
 
     Raises BadData for a file that is missing or no picture. Memory: descriptors of two views at a time, keypoints of all.
     """
@@ -53,13 +54,24 @@ def match(images: Sequence[tuple[int, Path]], max_keypoints: int, scratch: Path)
         matching.use_gpu = False
         matching.skip_geometric_verification = True
         matching.sift.cpu_brute_force_matcher = True
+        progress = progress or Progress()
+        ordered = sorted(names.values())
         level, pycolmap.logging.minloglevel = pycolmap.logging.minloglevel, 3
         try:
-            cpu = pycolmap.Device.cpu
-            pycolmap.extract_features(
-                database, scratch, sorted(names.values()), pycolmap.CameraMode.PER_IMAGE, extraction_options=extraction, device=cpu
-            )
-            pycolmap.match_exhaustive(database, matching, device=cpu)
+            cpu, together = pycolmap.Device.cpu, os.cpu_count() or 1
+            progress.stage("points in photographs", len(ordered))
+            for begin in range(0, len(ordered), together):
+                part = ordered[begin : begin + together]
+                pycolmap.extract_features(database, scratch, part, pycolmap.CameraMode.PER_IMAGE, extraction_options=extraction, device=cpu)
+                progress.advance(len(part))
+            listed = pycolmap.ImportedPairingOptions()
+            listed.match_list_path = scratch / "pairs.txt"
+            progress.stage("matches of pairs", len(ordered) * (len(ordered) - 1) // 2)
+            for number, name in enumerate(ordered):
+                if number:
+                    listed.match_list_path.write_text("".join(f"{other} {name}\n" for other in ordered[:number]))
+                    pycolmap.match_image_pairs(database, matching, listed, device=cpu)
+                    progress.advance(number)
         finally:
             pycolmap.logging.minloglevel = level
         return _read(database, names)

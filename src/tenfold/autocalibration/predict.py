@@ -23,6 +23,7 @@ from tenfold.autocalibration.start_system import StartSystem
 from tenfold.core import atomic, params
 from tenfold.core.errors import BadData, UsageError
 from tenfold.core.files import Unreadable
+from tenfold.core.progress import Progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -404,7 +405,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_inputs(args: argparse.Namespace) -> "tuple[pd.DataFrame, list[str]]":
-    """The request and the names of its scenes. Photographs are matched here.
+    """The request and the names of its scenes. Photographs are matched here, which `args.progress`, if it is there, is told of.
 
     Raises UsageError for arguments that do not go together, BadData for inputs that cannot be used.
     """
@@ -421,7 +422,8 @@ def read_inputs(args: argparse.Namespace) -> "tuple[pd.DataFrame, list[str]]":
     if args.write_colmap and args.write_colmap.exists():
         raise UsageError(f"{args.write_colmap} is there already; name another file for the copy of the database")
     named = _names([*folders, *projects])
-    frames = [_photographs(folder, name, args.threshold) for folder, name in zip(folders, named, strict=False)]
+    progress = getattr(args, "progress", None)
+    frames = [_photographs(folder, name, args.threshold, progress) for folder, name in zip(folders, named, strict=False)]
     frames += [_project(path, name) for path, name in zip(projects, named[len(folders) :], strict=True)]
     frame = pd.concat(frames, ignore_index=True)
     frame.attrs.update(
@@ -452,7 +454,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def _photographs(folder: Path, name: str, threshold_px: float) -> "pd.DataFrame":
+def _photographs(folder: Path, name: str, threshold_px: float, progress: Progress | None) -> "pd.DataFrame":
     from tenfold.autocalibration import matching
 
     if not folder.is_dir():
@@ -464,7 +466,7 @@ def _photographs(folder: Path, name: str, threshold_px: float) -> "pd.DataFrame"
     serving = predictor_folder.SERVING
     block = _features(serving, threshold_px or serving.threshold_px)
     with tempfile.TemporaryDirectory(prefix="tenfold-") as scratch:
-        observations, _ = features.from_photographs(list(enumerate(files)), block, Path(scratch) / "matching")
+        observations, _ = features.from_photographs(list(enumerate(files)), block, Path(scratch) / "matching", progress)
     # of one size, one camera: what was turned or cut is another one
     cameras = [f"{width}x{height}" if len(set(sizes)) > 1 else "" for width, height in sizes]
     return _frame(name, observations, [path.name for path in files], cameras, sizes)

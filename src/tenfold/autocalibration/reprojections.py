@@ -29,15 +29,16 @@ class Reprojections:
 
 
 def of_answer(scene: Scene, views: Sequence[int], k: Floats, threshold_px: float, seed: int = 0) -> Reprojections | None:
-    """Reprojections of the tracks that three views share, for intrinsics k (5,) that are held; None where no poses fit.
+    """Reprojections of the usable tracks that three views share, for intrinsics k (5,) that are held; None where no poses fit.
 
     Poses and points are not stored with an answer, so they are fitted again, with the loss of the answer's own refinement.
     """
-    from tenfold.autocalibration import ba, chain
+    from tenfold.autocalibration import ba, chain, ransac
 
     if len(views) != 3 or not np.isfinite(k).all():
         return None
     x = scene.tracks.common(views)[1]
+    x = x[:, ransac.usable(x)]  # the tracks of the answer
     pairs = [scene.pairs.get((min(views[i], views[j]), max(views[i], views[j]))) for i, j in chain.PAIRS]
     clean = chain.consistent(x, [pair.F if pair is not None else None for pair in pairs], threshold_px)
     start = chain.poses(clean, k, threshold_px=threshold_px, seed=seed)

@@ -19,6 +19,8 @@ FAR_M = 100.0
 HARD_M_S2 = 500.0
 """No person's limb is accelerated more."""
 
+MOST_DETAIL = 120
+
 SAYS = {
     "unread": "lines that are no frame",
     "no_time": "frames without a time",
@@ -51,7 +53,8 @@ class Record:
         self.found: dict[tuple[str, str], tuple[int, str]] = {}
 
     def note(self, what: str, frame: int, sensor: str = "", detail: str = "") -> None:
-        """Count one occurrence of a key of SAYS."""
+        """Count one occurrence of a key of SAYS. Details may come from a file: they are cut, and shown without control characters."""
+        detail = "".join(each if each.isprintable() else "?" for each in detail[:MOST_DETAIL])
         count, first = self.found.get((what, sensor), (0, f"frame {frame}" + (f", {detail}" if detail else "")))
         self.found[what, sensor] = (count + 1, first)
 

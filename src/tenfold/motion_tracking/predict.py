@@ -4,6 +4,7 @@ import argparse
 import base64
 import binascii
 import contextlib
+import math
 import os
 import sys
 import time
@@ -37,6 +38,7 @@ BODY = "body_file"
 """Attribute of a frame: path of the body; the command line's, never a request's."""
 NEW = "new"
 QUANTILES = (50, 95, 99)
+_LEAST_MS, _WIDTH, _BINS = 1e-3, 0.02, 1000
 
 
 class Predictor:
@@ -175,16 +177,41 @@ def streaming(args: argparse.Namespace) -> Callable[[Path], int] | None:
         written = recording.writer(kind, out, sys.stdout, predictor.body, args.joints)
         with stream.opened(args.stream, sys.stdin) as lines:
             taken = follow(live, lines, written, args.sensor_set)
-        told = [*live.record.lines(), timing(taken)]
+        told = [*live.record.lines(), str(taken)]
         print("\n".join(told), file=sys.stderr)
         return 0
 
     return run
 
 
-def follow(live: Live, lines: stream.Lines, written: recording.Writer, use: str) -> Floats:
-    """Run until the stream ends, its reader goes away or somebody stops it (Ctrl-C); ms of every reading that gave a pose."""
-    taken: list[float] = []
+class Latencies:
+    """How long answers took, to 1 %, in a memory that does not grow."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(_BINS, np.int64)
+
+    def add(self, ms: float) -> None:
+        """One answer."""
+        place = int(math.log(max(ms, _LEAST_MS) / _LEAST_MS) / _WIDTH)
+        self._counts[min(place, _BINS - 1)] += 1
+
+    def quantile(self, percent: float) -> float:
+        """ms within which so many percent of the answers came."""
+        total = np.cumsum(self._counts)
+        place = int(np.searchsorted(total, percent / 100 * total[-1]))
+        return _LEAST_MS * math.exp((place + 0.5) * _WIDTH)
+
+    def __str__(self) -> str:
+        count = int(self._counts.sum())
+        if not count:
+            return "no pose: no usable reading of the head came"
+        values = ", ".join(f"p{q} {self.quantile(q):.2f} ms" for q in QUANTILES)
+        return f"{count} readings answered; from a reading to its poses written: {values}"
+
+
+def follow(live: Live, lines: stream.Lines, written: recording.Writer, use: str) -> Latencies:
+    """Run until the stream ends, its reader goes away or somebody stops it (Ctrl-C); the times of all readings that gave a pose."""
+    taken = Latencies()
     try:
         for line in lines:
             began = time.perf_counter()
@@ -192,7 +219,7 @@ def follow(live: Live, lines: stream.Lines, written: recording.Writer, use: str)
             for pose in poses:
                 written.write(pose, 1e3 * (time.perf_counter() - began))
             if poses:
-                taken.append(1e3 * (time.perf_counter() - began))
+                taken.add(1e3 * (time.perf_counter() - began))
     except KeyboardInterrupt:
         pass
     except BrokenPipeError:
@@ -200,15 +227,7 @@ def follow(live: Live, lines: stream.Lines, written: recording.Writer, use: str)
         with open(os.devnull, "w") as nowhere, contextlib.suppress(OSError, ValueError):
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
     written.close()
-    return np.array(taken)
-
-
-def timing(ms: Floats) -> str:
-    """The latencies in words."""
-    if not len(ms):
-        return "no pose: no usable reading of the head came"
-    values = ", ".join(f"p{q} {np.percentile(ms, q):.2f} ms" for q in QUANTILES)
-    return f"{len(ms)} readings answered; from a reading to its poses written: {values}"
+    return taken
 
 
 def read_inputs(args: argparse.Namespace) -> "tuple[pd.DataFrame, list[str]]":
