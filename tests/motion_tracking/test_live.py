@@ -228,7 +228,7 @@ def test_a_reading_that_cannot_be_is_held_then_masked(parts: predictor_folder.Pa
     assert all(np.array_equal(a.local, b.local) and np.array_equal(a.present, b.present) for a, b in zip(poses, silent, strict=True))
     assert count(live, noted, "lhand") == 20 and live.record.found[noted, "lhand"][1].startswith("frame 20, (")
     assert count(live, "lost", "lhand") == count(live, "back", "lhand") == 1
-    assert any(line.startswith("lhand: 20 ") and "frame 20" in line for line in live.record.lines())
+    assert any(line.startswith("lhand: ") and ": 20, first at frame 20" in line for line in live.record.lines())
 
 
 def test_a_quaternion_nearly_of_unit_length_is_used(parts: predictor_folder.Parts) -> None:

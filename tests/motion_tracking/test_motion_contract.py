@@ -147,3 +147,20 @@ def test_each_rule_of_the_features_breaks(tmp_path: Path, rows: Rows, checks: Ro
 
 def test_lengths_must_fit_the_samples(tmp_path: Path, rows: Rows, checks: Rows) -> None:
     breach(features_judged(tmp_path, rows, checks, "less one", 10), "less one")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({}, None),
+        ({"mpjpe": None}, "every row has its mpjpe"),
+        ({"mpjpe": 1000.5}, "less than 10 m off"),
+        ({"mpjre": 181.0}, "at most 180 degrees"),
+        ({"sensors": "hmd_9imus"}, "the sensor set is known"),
+        ({"noise": "clean"}, "one row a clip, method"),
+    ],
+)
+def test_scores_of_clips_keep_their_contract(change: dict[str, Any], says: str | None) -> None:
+    row = {"clip_id": "CMU/0/a", "method": "ours", "variant": "", "seed": 0, "sensors": "hmd", "noise": "clean", "mpjpe": 5.0, "mpjre": 9.0}
+    scores = [row, row | {"noise": "harsh"} | change]
+    breach(check(pa.Table.from_pylist(scores), contract.SEQUENCES, says), says)

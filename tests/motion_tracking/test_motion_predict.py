@@ -263,7 +263,7 @@ def test_recordings_are_written_side_by_side(predictor: Predictor, tmp_path: Pat
     one.write_text(one.read_text() + "nonsense\n")
     frame, names = predict.read_inputs(arguments(str(one), str(other), "--format", kind))
     told = predict.write(predictor.predict(frame), names, tmp_path / "out")
-    assert f"one: 40 poses from 40 readings, one.{kind}" in told and "1 lines that are no frame" in told
+    assert f"one: 40 poses from 40 readings, one.{kind}" in told and "lines that are no frame: 1" in told
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"one.{kind}", f"other.{kind}"]
 
 
@@ -333,7 +333,7 @@ def test_a_stream_is_answered_line_by_line(folder: Path, tmp_path: Path, capsys:
         assert np.abs(positions[skeleton.HEAD] - reading.values[0, :3]).max() < 1e-6 and line["ms"] > 0
     assert lines[12]["held"] == ["lshin", "rshin", "pelvis"] and lines[20]["masked"] == ["lshin", "rshin", "pelvis"]
     assert "40 readings answered" in shown.err and "p50" in shown.err and "p99" in shown.err
-    assert "lshin: 1 losses" in shown.err and "1 lines that are no frame, first at frame 40, no JSON" in shown.err
+    assert "lshin: losses (more than 100 ms without a usable reading): 1, first at frame 16" in shown.err and "lines that are no frame: 1, first at frame 40, no JSON" in shown.err
 
 
 def test_latencies_are_counted_in_little_room() -> None:
@@ -353,7 +353,7 @@ def test_what_a_file_says_is_shown_without_its_control_characters(folder: Path, 
     (tmp_path / "a.csv").write_text(",".join(["t", *NAMES[:7]]) + "\n\x1b[31m" + "x" * 5000 + ",1" * 7 + "\n")
     stream(folder, "--stream", str(tmp_path / "a.csv"))
     said = capsys.readouterr().err
-    assert "1 lines that are no frame" in said and "\x1b" not in said and len(said) < 500
+    assert "lines that are no frame: 1" in said and "\x1b" not in said and len(said) < 500
 
 
 @pytest.mark.parametrize("kind", recording.FORMATS)

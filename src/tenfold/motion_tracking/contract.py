@@ -13,6 +13,7 @@ import pyarrow as pa
 from tenfold.core import tables
 from tenfold.core.contract import SHA256, Rule, given, holds, rule, with_columns
 from tenfold.core.contract import metrics as common
+from tenfold.motion_tracking import columns
 from tenfold.motion_tracking.amass import GENDERS, MAX_RATE_HZ
 from tenfold.motion_tracking.clips import SPLITS
 from tenfold.motion_tracking.features import ABOUT
@@ -60,6 +61,18 @@ FEATURES: list[Rule] = [
     rule("column_values_to_be_between", "nothing moves 0.5 m in a frame", column="velocity_most", min_value=0.0, max_value=0.5),
     rule("column_values_to_be_between", "the head is where the sensors say", column="head_error", min_value=0.0, max_value=1e-6),
     holds("rows_fit", "clips have the frames that the table of samples says, less one"),
+]  # fmt: skip
+
+SEQUENCES: list[Rule] = [
+    rule("table_row_count_to_be_between", "there are clips", min_value=1),
+    *given("clip_id", "method", "variant", "seed", "sensors", "noise", "mpjpe"),
+    rule(
+        "compound_columns_to_be_unique", "one row a clip, method, variant, seed, sensor set and noise",
+        column_list=["clip_id", "method", "variant", "seed", "sensors", "noise"],
+    ),
+    rule("column_values_to_be_in_set", "the sensor set is known", column="sensors", value_set=list(columns.MASKS)),
+    rule("column_values_to_be_between", "joints are less than 10 m off", column="mpjpe", min_value=0.0, max_value=1000.0),
+    rule("column_values_to_be_between", "an angle is at most 180 degrees", column="mpjre", min_value=0.0, max_value=180.0),
 ]  # fmt: skip
 
 METRICS: list[Rule] = common(

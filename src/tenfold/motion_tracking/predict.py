@@ -279,7 +279,7 @@ def _written(part: "pd.DataFrame", name: str, folder: Path) -> str:
     path = folder / f"{name}.{kind}"
     wrong = list(part.attrs.get("record", {}).get(name, []))
     if lines := part.attrs.get("unread", {}).get(name, 0):
-        wrong.append(f"{lines} lines that are no frame")
+        wrong.append(f"lines that are no frame: {lines}")
     told = "\n  ".join([f"{name}: {len(new)} poses from {len(part)} readings, {path.name}", *wrong])
     if not len(new):
         return "\n  ".join([f"{name}: no pose; the head is never tracked", *wrong])
