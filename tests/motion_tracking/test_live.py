@@ -287,6 +287,18 @@ def test_one_time_far_ahead_costs_ten_readings(live: Live) -> None:
     assert all(np.isfinite(pose.positions).all() for pose in poses)
 
 
+@pytest.mark.parametrize("epoch", [1.7e9, -50.0])
+def test_where_time_begins_is_of_no_influence(parts: predictor_folder.Parts, epoch: float) -> None:
+    """Seconds since 1970 have a resolution of 0.2 microseconds."""
+
+    def gone(number: int, reading: Reading) -> Reading:
+        return without(reading, *IMUS) if 20 <= number < 40 else reading
+
+    late = [Reading(reading.t + epoch, reading.values) for reading in READINGS]
+    poses, plain = run(Live(parts.step, parts.body), late, gone), run(Live(parts.step, parts.body), READINGS, gone)
+    assert all(np.array_equal(a.local, b.local) and np.array_equal(a.held, b.held) for a, b in zip(poses, plain, strict=True))
+
+
 @pytest.mark.parametrize("lost", [1, 2, 3, 5])
 def test_gaps_up_to_100_ms_are_bridged(live: Live, lost: int) -> None:
     poses = run(live, [*READINGS[:20], *READINGS[20 + lost :]])

@@ -65,7 +65,11 @@ FEATURES: list[Rule] = [
 
 SEQUENCES: list[Rule] = [
     rule("table_row_count_to_be_between", "there are clips", min_value=1),
-    *given("clip_id", "method", "variant", "seed", "sensors", "noise", "mpjpe"),
+    *given("clip_id", "method", "variant", "seed", "sensors", "noise"),
+    rule(
+        "column_values_to_not_be_null", "every clean answer has its mpjpe", column="mpjpe",
+        row_condition='method != "truth" and noise == "clean"', condition_parser="pandas",
+    ),
     rule(
         "compound_columns_to_be_unique", "one row a clip, method, variant, seed, sensor set and noise",
         column_list=["clip_id", "method", "variant", "seed", "sensors", "noise"],

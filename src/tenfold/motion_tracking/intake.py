@@ -28,7 +28,7 @@ SAYS = {
     "backwards": "frames with a time before the frame before",
     "clock": "restarts of the sensors' clock",
     "gap": "gaps of more than two frames",
-    "long_gap": "gaps of more than 100 ms",
+    "long_gap": "gaps of more than 100 ms (times are in seconds)",
     "not_finite": "readings with NaN or infinity",
     "quaternion": "readings whose quaternion is not of unit length",
     "zeros": "readings that are all zero",
