@@ -333,7 +333,10 @@ def test_a_stream_is_answered_line_by_line(folder: Path, tmp_path: Path, capsys:
         assert np.abs(positions[skeleton.HEAD] - reading.values[0, :3]).max() < 1e-6 and line["ms"] > 0
     assert lines[12]["held"] == ["lshin", "rshin", "pelvis"] and lines[20]["masked"] == ["lshin", "rshin", "pelvis"]
     assert "40 readings answered" in shown.err and "p50" in shown.err and "p99" in shown.err
-    assert "lshin: losses (more than 100 ms without a usable reading): 1, first at frame 16" in shown.err and "lines that are no frame: 1, first at frame 40, no JSON" in shown.err
+    assert (
+        "lshin: losses (more than 100 ms without a usable reading): 1, first at frame 16" in shown.err
+        and "lines that are no frame: 1, first at frame 40, no JSON" in shown.err
+    )
 
 
 def test_latencies_are_counted_in_little_room() -> None:

@@ -61,7 +61,8 @@ class Record:
     def lines(self) -> list[str]:
         """In words, a line for each thing and sensor."""
         return [
-            f"{sensor + ': ' if sensor else ''}{SAYS[what]}: {count}, first at {first}" for (what, sensor), (count, first) in self.found.items()
+            f"{sensor + ': ' if sensor else ''}{SAYS[what]}: {count}, first at {first}"
+            for (what, sensor), (count, first) in self.found.items()
         ]
 
 
