@@ -8,7 +8,7 @@ a busy machine counts little.
                 the ONNX step, at least 3 times with the stateful PyTorch step. Frames a second, also at the demo's size.
     streaming   frame by frame with the ONNX step against the whole sequence: at most 1e-5 apart, at both sizes.
     memory      peak of a process with nothing but the ONNX step beside what it has with ONNX Runtime loaded: demo at most 100 MB, and no
-                growth with the length of the stream. The paper's 70 MB of weights are there twice while a session opens: reported.
+                growth with the length of the stream. At the paper's size (70 MB of weights) it is reported.
     training    frames a second with `core.training.fit`, memory-mapped windows and our layers against a plain loop with plain layers, joint
                 by joint kinematics and rows in memory, at the demo's size. At least 1.0.
 Exit code 1 if one of them fails.

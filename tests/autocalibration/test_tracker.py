@@ -12,7 +12,7 @@ from tenfold.autocalibration.machine import newton
 from tenfold.autocalibration.problems import Problem
 from tenfold.autocalibration.program import compiled
 from tenfold.autocalibration.start_system import StartSystem
-from tenfold.autocalibration.tracker import CAREFUL, FAST, FOUND, RETRY, TIGHT, TWICE, Options, _moving, _twice, track
+from tenfold.autocalibration.tracker import CAREFUL, FAST, FOUND, RETRY, TIGHT, TWICE, Options, _moving, doubles, track
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_ends_that_stand_twice_are_seen() -> None:
     ends[2, [3, 4]] = ends[2, 0]
     found = np.ones((3, 9), bool)
     found[2, 3] = False
-    first, other = _twice(ends, found)
+    first, other = doubles(ends, found)
     assert not first[0].any() and not other[0].any()
     assert sorted(np.flatnonzero(first[1] | other[1])) == [2, 7] and first[1].sum() == other[1].sum() == 1
     assert sorted(np.flatnonzero(first[2] | other[2])) == [0, 4], "an end that was not found is no end"
@@ -119,9 +119,9 @@ def test_paths_that_jump_are_tracked_again() -> None:
     targets = np.stack([random_image(start.problem, rng) for _ in range(20)])
     rash = Options(accept=0.1, again=0.3, aim=0.03)
     jumped = track(start.problem, start.base, start.solutions, targets, rash)
-    assert _twice(jumped.ends, jumped.status == FOUND).any(), "the test needs paths that jump"
+    assert doubles(jumped.ends, jumped.status == FOUND).any(), "the test needs paths that jump"
     mended = track(start.problem, start.base, start.solutions, targets, rash, again=(RETRY, TIGHT))
-    assert not _twice(mended.ends, mended.status == FOUND)[1].any()
+    assert not doubles(mended.ends, mended.status == FOUND)[1].any()
     assert (mended.status == FOUND).mean() > 0.99 and (mended.solves >= jumped.solves).all()
     careful = track(start.problem, start.base, start.solutions, targets, CAREFUL)
     both = (careful.status == FOUND) & (mended.status == FOUND)

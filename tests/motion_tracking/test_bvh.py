@@ -10,7 +10,7 @@ from motion_tracking.small_human import rest_joints
 from scipy.spatial.transform import Rotation
 
 from tenfold.core.errors import BadData
-from tenfold.motion_tracking import amass, bvh, convert_bvh, kinematics, rotations, skeleton
+from tenfold.motion_tracking import bvh, kinematics, rotations, skeleton
 
 SMALL = """HIERARCHY
 ROOT Hips
@@ -210,30 +210,6 @@ def test_other_axes_of_the_file_give_the_same_motion_up_to_a_turn(up: str, forwa
     carried = bvh.carry_over(other, rest, metres_per_unit=1.0, up=up, forward=forward)  # type: ignore[arg-type]
     expected = bvh.carry_over(plain, rest, metres_per_unit=1.0)
     assert np.allclose(carried.local, expected.local, atol=1e-9) and np.allclose(carried.root, expected.root, atol=1e-9)
-
-
-def test_the_command_writes_what_the_readers_read_and_goes_on_after_a_bad_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rest = rest_joints()
-    local = np.tile(np.eye(3), (20, skeleton.COUNT, 1, 1))
-    local[:, 0] = rotations.about("z", 0.3) @ rotations.STANDING
-    local[:, 16] = rotations.matrix_from_axis_angle(np.linspace(0, 1, 20)[:, None] * [0.0, -1.0, 0.0])
-    good = _write(tmp_path, text_of(rest, local, np.zeros((20, 3)), scale=0.01))
-    (tmp_path / "bad.bvh").write_text("HIERARCHY")
-    out = tmp_path / "Own" / "me"
-    options = ["--out", str(out), "--metres-per-unit", "0.01"]
-    assert convert_bvh.main([str(tmp_path / "bad.bvh"), str(good), *options, "--skip-first"]) == 1
-    told = capsys.readouterr()
-    assert "bad.bvh" in told.err and "19 frames at 60 Hz" in told.out
-    read = amass.read(tmp_path, Path("Own/me/motion_poses.npz"))
-    assert not read.notes and read.gender == "neutral"
-    assert np.allclose(rotations.matrix_from_axis_angle(read.poses), local[1:], atol=1e-6)
-    _, positions = kinematics.forward(local[1:], rest, read.trans)
-    assert positions[:, 10:12, 2].min() == pytest.approx(0.025, abs=1e-6)
-    (tmp_path / "map.json").write_text("[1]")
-    assert convert_bvh.main([str(good), *options, "--map", str(tmp_path / "map.json")]) == 1
-    (tmp_path / "map.json").write_text('{"pelvis": "Hips"}')
-    assert convert_bvh.main([str(good), *options, "--map", str(tmp_path / "map.json")]) == 1
-    assert "joint map" in capsys.readouterr().err
 
 
 def test_empty_missing_and_binary_files_are_refused(tmp_path: Path) -> None:

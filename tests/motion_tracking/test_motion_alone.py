@@ -24,6 +24,10 @@ assert not {"torch", "onnx", "tenfold"} & set(sys.modules)
 """
 
 
+def test_the_docs_show_the_program_that_is_tested() -> None:
+    assert f"```python\n{PROGRAM.read_text()}```\n" in PROGRAM.with_name("motion_tracking.md").read_text()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sensor_set", ["hmd", "hmd_2imus", "hmd_3imus"])
 def test_the_program_of_the_docs(tmp_path: Path, sensor_set: str) -> None:

@@ -72,15 +72,53 @@ def test_convert_bvh(tmp_path: Path, capsys: pytest.CaptureFixture[str], fps: fl
     assert rotations.angle_between(elbow, rotations.about("y", -np.minimum(new, time[-1]))).max() < 1e-4
 
 
-def test_joint_maps_that_are_none(tmp_path: Path) -> None:
+def test_convert_bvh_cuts_the_rest_pose_and_stands_on_the_floor(tmp_path: Path) -> None:
+    rest = human().rest
+    local = np.broadcast_to(np.eye(3), (20, 22, 3, 3)).copy()
+    local[:, 0] = rotations.about("z", 0.3) @ rotations.STANDING
+    local[:, 16] = rotations.matrix_from_axis_angle(np.linspace(0, 1, 20)[:, None] * [0.0, -1.0, 0.0])
+    bvh_write.write(tmp_path / "walk.bvh", local, np.tile([0.0, 0.0, 5.0], (20, 1)), rest, 60.0)
+    (tmp_path / "map.json").write_text(json.dumps(IDENTITY))
+    words = [str(tmp_path / "walk.bvh"), "--map", str(tmp_path / "map.json"), "--out"]
+    found = []
+    for name, options in (("floor", ["--skip-first"]), ("high", ["--keep-height"])):
+        assert TOOLS["convert-bvh"]([*words, str(tmp_path / name), *options]) == 0
+        found.append(amass.read(tmp_path / name, Path("Own/s1/walk_poses.npz")))
+    floor, high = found
+    assert not floor.notes and floor.gender == "neutral" and len(high.poses) == 20
+    assert np.allclose(rotations.matrix_from_axis_angle(floor.poses), local[1:], atol=1e-6)
+    lowest = [
+        kinematics.forward(rotations.matrix_from_axis_angle(each.poses), rest, each.trans)[1][:, 10:12, 2].min() for each in (floor, high)
+    ]
+    assert lowest[0] == pytest.approx(0.025, abs=1e-6) and lowest[1] > 3
+
+
+def test_convert_bvh_goes_on_after_a_bad_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bad.bvh").write_text("HIERARCHY")
+    bvh_write.write(tmp_path / "short.bvh", *motion(1), human().rest, 60.0)
+    bvh_write.write(tmp_path / "good.bvh", *motion(3), human().rest, 60.0)
+    (tmp_path / "map.json").write_text(json.dumps(IDENTITY))
+    words = [str(tmp_path / f"{name}.bvh") for name in ("bad", "short", "good")]
+    with pytest.raises(BadData, match="2 of 3 BVH files"):
+        TOOLS["convert-bvh"]([*words, "--out", str(tmp_path / "out"), "--map", str(tmp_path / "map.json"), "--skip-first"])
+    told = capsys.readouterr()
+    assert "bad.bvh: not a BVH file" in told.err and "short.bvh: no frame is left after the first" in told.err
+    assert "2 frames at 60 Hz from 2 at" in told.out
+    assert [path.name for path in tmp_path.glob("out/**/*.npz")] == ["good_poses.npz"]
+
+
+def test_joint_maps_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bvh_write.write(tmp_path / "a.bvh", *motion(3), human().rest, 60.0)
     words = [str(tmp_path / "a.bvh"), "--out", str(tmp_path / "out"), "--map", str(tmp_path / "map.json")]
-    for text, says in [("", "cannot be read"), ("[]", "is no joint map"), ('{"pelvis": 1}', "is no joint map"), ("{}", "has no pelvis")]:
+    for text, says in [("", "cannot be read"), ("[]", "is no joint map"), ('{"pelvis": 1}', "is no joint map")]:
         (tmp_path / "map.json").write_text(text)
         with pytest.raises(BadData, match=says):
             TOOLS["convert-bvh"](words)
-    with pytest.raises(BadData, match="names what is not there: pelvis -> Hips"):
-        TOOLS["convert-bvh"](words[:3])
+    (tmp_path / "map.json").write_text("{}")
+    for given_words, says in [(words, "a.bvh: the joint map has no pelvis"), (words[:3], "names what is not there: pelvis -> Hips")]:
+        with pytest.raises(BadData, match="1 of 1 BVH files"):
+            TOOLS["convert-bvh"](given_words)
+        assert says in capsys.readouterr().err
 
 
 def test_export_onnx(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,8 +3,10 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import onnx
+import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -121,3 +123,28 @@ def test_another_graph_than_the_one_exported_is_refused(predictor: Path, tmp_pat
     (other / "predictor.json").write_text(json.dumps(described))
     with pytest.raises(Corrupt, match="is damaged"):
         predictor_folder.read(other)
+
+
+def test_a_file_changed_while_it_is_opened_is_looked_at_again(tmp_path: Path, predictor: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read by the path is dropped: the same bytes are opened, other bytes refused."""
+    good = (predictor / "step.onnx").read_bytes()
+    path, session, opened = tmp_path / "step.onnx", onnxruntime.InferenceSession, []
+
+    def swapped(model: str | bytes, *rest: Any, **more: Any) -> Any:
+        opened.append(type(model))
+        if isinstance(model, str):
+            path.unlink()
+            path.write_bytes(after)
+            return session(good, *rest, **more)
+        return session(model, *rest, **more)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", swapped)
+    after = good
+    path.write_bytes(good)
+    assert onnx_step.OnnxStep(path, sha256=hashlib.sha256(good).hexdigest()).sha256 == hashlib.sha256(good).hexdigest()
+    assert opened == [str, bytes]
+    after = graph(outside(), "initializer").SerializeToString()
+    for sha256, says in ((hashlib.sha256(good).hexdigest(), "its sha256 differs"), ("", "another file")):
+        path.write_bytes(good)
+        with pytest.raises(Corrupt, match=says):
+            onnx_step.OnnxStep(path, sha256=sha256)

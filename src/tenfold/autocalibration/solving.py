@@ -11,11 +11,12 @@ from tenfold.autocalibration.nearest import Nearest, nearest
 from tenfold.autocalibration.roots import FOCAL_RANGE, Candidates, candidates
 from tenfold.autocalibration.start_system import StartSystem
 from tenfold.autocalibration.tracker import FAR, FAST, FOUND, RETRY, TIGHT, Options, Tracks, track
+from tenfold.autocalibration.uniting import united
 from tenfold.core.errors import UsageError
 
 Float = npt.NDArray[np.float64]
-# Share of lost paths, but for those that end far out, from which a sample is tracked in another order.
-_MANY = 0.03
+# Orders in which a sample is tracked at most; samples that are tracked in a further one at once.
+_ORDERS, _BATCH = 3, 64
 
 
 def normalised(x: Float, centre: Float) -> tuple[Float, Float]:
@@ -48,8 +49,6 @@ def solve(
     principal = np.asarray(principal, dtype=np.float64)
     image, scale = normalised(x, principal)
     near, tracks = _tracked(kind, image, start, options, threads, again, device)
-    if of.twins:
-        tracks = replace(tracks, ends=twins.preferred(of, tracks.ends, near.x[:, None].astype(np.complex128)))
     found = candidates(of, tracks, near.x, principal, scale, size, focal_range)
     return replace(found, depths=near.restored(found.sample, found.depths))
 
@@ -57,19 +56,26 @@ def solve(
 def _tracked(
     kind: str, image: Float, start: StartSystem, options: Options, threads: int | None, again: Sequence[Options], device: str
 ) -> tuple[Nearest, Tracks]:
-    """All samples in their nearest order; those that lose many paths in the next one, too: the equations left out are others there."""
+    """All samples in their nearest order; those that miss roots in the next ones, too, which have other hard paths: the roots are united.
 
-    def in_order(rank: int, image: Float) -> tuple[Nearest, Tracks]:
+    A path that is lost, but not far out, misses a root. In the further orders each path is tracked once, without `again`.
+    """
+
+    def in_order(rank: int, image: Float, again: Sequence[Options]) -> tuple[Nearest, Tracks]:
         near = nearest(kind, image, start.base, rank)
-        return near, track(start.problem, start.base, start.solutions, near.x.astype(np.complex128), options, threads, again, device)
+        given = near.x.astype(np.complex128)
+        tracks = track(start.problem, start.base, start.solutions, given, options, threads, again, device)
+        if start.problem.twins:
+            tracks = replace(tracks, ends=twins.preferred(start.problem, tracks.ends, given[:, None]))
+        return near, tracks
 
-    near, tracks = in_order(0, image)
-    hard = np.flatnonzero(((tracks.status != FOUND) & (tracks.status != FAR)).mean(axis=1) >= _MANY)
-    if again and len(hard):
-        other, retracked = in_order(1, image[hard])
-        tracks.solves[hard] += retracked.solves
-        better = retracked.lost < tracks.lost[hard]
-        at = hard[better]
-        near.x[at], near.views[at], near.points[at] = other.x[better], other.views[better], other.points[better]
-        tracks.ends[at], tracks.status[at] = retracked.ends[better], retracked.status[better]
+    near, tracks = in_order(0, image, again)
+    for rank in range(1, _ORDERS) if again else ():
+        missing = np.flatnonzero(((tracks.status != FOUND) & (tracks.status != FAR)).any(axis=1))
+        for low in range(0, len(missing), _BATCH):
+            at = missing[low : low + _BATCH]
+            here = Nearest(near.x[at], near.views[at], near.points[at])
+            part = Tracks(tracks.ends[at], tracks.status[at], tracks.solves[at])
+            part = united(start.problem, here, part, *in_order(rank, image[at], ()))
+            tracks.ends[at], tracks.status[at], tracks.solves[at] = part.ends, part.status, part.solves
     return near, tracks

@@ -105,7 +105,7 @@ def track(
         )  # fmt: skip
 
     def twice() -> npt.NDArray[np.bool_]:
-        return _twice(ends.reshape(len(targets), paths, unknowns), status.reshape(len(targets), paths) == FOUND)
+        return doubles(ends.reshape(len(targets), paths, unknowns), status.reshape(len(targets), paths) == FOUND)
 
     def elsewhere(jobs: npt.NDArray[np.int64], options: Options) -> None:
         from tenfold.autocalibration import torch_tracker
@@ -182,7 +182,7 @@ def _around(
     return at, arrived, solves
 
 
-def _twice(ends: Complex, found: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def doubles(ends: Complex, found: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Which found ends (targets, paths, unknowns) another path of the target has, too: (2, targets, paths), firsts and others of the same."""
     out = np.zeros((2, *found.shape), dtype=np.bool_)
     # one number an end narrows the search: equal ends are neighbours in its order

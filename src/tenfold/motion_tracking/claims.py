@@ -4,10 +4,10 @@ A claim with several conditions is judged on its smallest margin. What a partiti
 not judged, and the reason says why.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tenfold.core import claims as core
 from tenfold.core.claims import Claim, Condition, Op
@@ -63,24 +63,8 @@ OFFICIAL = "official"
 """Variant under which the released weights are measured."""
 
 
-class Numbers:
-    """Look-ups in a metrics table; a number is the mean over its seeds."""
-
-    def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
-        self.rows = list(rows)
-        self._found: dict[tuple[str, str, str, str], list[dict[str, Any]]] = {}
-        for row in self.rows:
-            self._found.setdefault((row["method"], row["variant"], row["slice"], row["metric"]), []).append(row)
-
-    def get(self, method: str, metric: str, slice: str = "all", variant: str = "", column: str = "value") -> float | None:
-        """Mean over the seeds; None where a seed has none."""
-        values = [row[column] for row in self._found.get((method, variant, slice, metric), [])]
-        return None if not values or None in values else float(sum(values) / len(values))
-
-    def triple(self, method: str, metric: str, slice: str = "all", variant: str = "") -> tuple[float | None, float | None, float | None]:
-        """Value and ends of its interval."""
-        value, lo, hi = (self.get(method, metric, slice, variant, column) for column in ("value", "lo", "hi"))
-        return value, lo, hi
+class Numbers(core.Numbers):
+    """Look-ups in a metrics table, and what the table covers."""
 
     def seeds(self, method: str = "ours", variant: str = "") -> list[int]:
         """Seeds that were measured."""
@@ -123,9 +107,9 @@ def _c1(n: Numbers) -> Claim:
     for source in n.sources():
         where, word = f"source={source}", f"{source} motion"
         conditions += [
-            _measured(n, "ours", "l_pe_hmd_over_2imus", where, f"{word}: lower-body error without over with shin IMUs", ">", MORE),
-            _measured(n, "ours", "mpjpe_2imus_over_3imus", where, f"{word}: MPJPE with two over with three IMUs", ">=", 1.0),
-            _measured(n, "ours", "r_pe_2imus_over_3imus", where, f"{word}: pelvis error with two over with three IMUs", ">", 1.0),
+            n.condition("ours", "l_pe_hmd_over_2imus", where, f"{word}: lower-body error without over with shin IMUs", ">", MORE),
+            n.condition("ours", "mpjpe_2imus_over_3imus", where, f"{word}: MPJPE with two over with three IMUs", ">=", 1.0),
+            n.condition("ours", "r_pe_2imus_over_3imus", where, f"{word}: pelvis error with two over with three IMUs", ">", 1.0),
         ]
     conditions = conditions or [Condition("lower-body error without over with shin IMUs", None, ">", MORE)]
     return _claim("C1", conditions, n.seeds(), "not all three sensor sets were measured")
@@ -133,8 +117,8 @@ def _c1(n: Numbers) -> Claim:
 
 def _c2(n: Numbers) -> Claim:
     conditions = [
-        _measured(
-            n, "ours", "mpjpe_full_over_this", f"sensors={each}", f"{each}: MPJPE, unified over its own model", "<=", FREE, f"{ONLY}{each}"
+        n.condition(
+            "ours", "mpjpe_full_over_this", f"sensors={each}", f"{each}: MPJPE, unified over its own model", "<=", FREE, f"{ONLY}{each}"
         )
         for each in columns.MASKS
     ]
@@ -147,7 +131,7 @@ def _c3(n: Numbers) -> Claim:
     for each in columns.MASKS:
         for metric, op, limit in _BEATEN:
             against = [
-                _measured(n, rival, f"{metric}_ours_over", f"sensors={each}", f"{each}: {metric} over {rival}'s", op, limit) for rival in RIVALS
+                n.condition(rival, f"{metric}_ours_over", f"sensors={each}", f"{each}: {metric} over {rival}'s", op, limit) for rival in RIVALS
             ]  # fmt: skip
             # of several rivals the hardest in this number
             conditions.append(max(against, key=lambda c: float("inf") if c.value is None else c.value))
@@ -156,7 +140,7 @@ def _c3(n: Numbers) -> Claim:
 
 def _c4(n: Numbers) -> Claim:
     seeds = n.seeds(variant=PLAIN)
-    condition = _measured(n, "ours", "mpjpe_full_over_this", "all", "MPJPE over that of one LSTM of equal parameters", "<=", EARNED, PLAIN)
+    condition = n.condition("ours", "mpjpe_full_over_this", "all", "MPJPE over that of one LSTM of equal parameters", "<=", EARNED, PLAIN)
     if 0 < len(seeds) < LEAST_SEEDS:
         shown = condition.text()
         return _claim(
@@ -167,11 +151,9 @@ def _c4(n: Numbers) -> Claim:
 
 def _c5(n: Numbers) -> Claim:
     conditions = [
-        _measured(n, "ours", "mpjpe_full_over_this", "all", "MPJPE over that of a network without shape", "<=", EARNED, SHAPELESS),
+        n.condition("ours", "mpjpe_full_over_this", "all", "MPJPE over that of a network without shape", "<=", EARNED, SHAPELESS),
         *(
-            _measured(
-                n, "mean_pose", "bone_error_ours_over", f"sensors={each}", f"{each}: bone-length error over the mean body's", "<", 1.0
-            )
+            n.condition("mean_pose", "bone_error_ours_over", f"sensors={each}", f"{each}: bone-length error over the mean body's", "<", 1.0)
             for each in columns.MASKS
         ),
     ]
@@ -191,7 +173,7 @@ def _c7(n: Numbers) -> Claim:
 
 
 def _c8(n: Numbers) -> Claim:
-    condition = _measured(n, "ours", "mpjpe_over_clean", "noise=consumer", "MPJPE with consumer sensors over clean", "<=", BOUNDED)
+    condition = n.condition("ours", "mpjpe_over_clean", "noise=consumer", "MPJPE with consumer sensors over clean", "<=", BOUNDED)
     return _claim("C8", [condition], n.seeds()[:1], "needs the noise level consumer (features.test_noise, evaluation.noise)")
 
 
@@ -204,12 +186,6 @@ def _c9(n: Numbers) -> Claim:
             conditions.append(Condition(f"{row['slice']}: {row['metric']}, relative distance from {wanted:g}", off, "<=", REPRODUCED))
     reason = "needs the released weights and AMASS, protocol 1; these figures are published, not reproduced here"
     return _claim("C9", conditions, n.seeds(variant=OFFICIAL), reason)
-
-
-def _measured(n: Numbers, method: str, metric: str, where: str, what: str, op: Op, limit: float, variant: str = "") -> Condition:
-    """A condition on a stored number with its interval."""
-    value, lo, hi = n.triple(method, metric, where, variant)
-    return Condition(what, value, op, limit, lo, hi)
 
 
 def _claim(id: str, conditions: Sequence[Condition], seeds: Sequence[int], reason: str) -> Claim:

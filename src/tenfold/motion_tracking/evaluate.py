@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tenfold.core import atomic, tables
+from tenfold.core import atomic, tables, workers
 from tenfold.core import claims as core_claims
 from tenfold.core import metrics as core_metrics
 from tenfold.core.errors import UsageError
@@ -204,7 +204,9 @@ def _ours(tests: Trials, network: Network, job: Job) -> Scored:
 
 def predicted(network: Network, tests: Trials, group: Group, sensor_set: str, noise: str = CLEAN) -> Answer:
     """A network's answer to a group of clips, one behind the other."""
-    pairs = list(tracking.predict_clips(network, tests.inputs(group.clips, noise), sensor_set, len(group.clips)))
+    # as in training: small steps, and the last bits do not depend on the machine
+    with workers.single_threaded():
+        pairs = list(tracking.predict_clips(network, tests.inputs(group.clips, noise), sensor_set, len(group.clips)))
     return np.concatenate([local for local, _ in pairs]), np.concatenate([betas for _, betas in pairs])
 
 

@@ -9,6 +9,7 @@ for row in rows:                       # (135,) float32, masked
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,13 +48,18 @@ class OnnxStep:
         options.log_severity_level = 3
         # one frame at a time: an arena grown once is as fast and does not grow on
         options.enable_cpu_mem_arena = False
-        data = _trusted(path, sha256)
-        self.sha256 = hashlib.sha256(data).hexdigest()
+        data, self.sha256, stamp = _trusted(path, sha256)
+        # by its path: from bytes the weights would be there three times while the session opens
+        del data
         try:
-            self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-            del data
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            if _stamp(path.stat()) != stamp:  # somebody wrote there meanwhile: only bytes that were looked at are kept
+                data, self.sha256, _ = _trusted(path, sha256)
+                self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
             properties = self._session.get_modelmeta().custom_metadata_map
             self.facts: dict[str, Any] = {name: json.loads(properties[name]) for name in ("fps", "rot6d", "body_sha256", "network")}
+        except Corrupt:
+            raise
         except Exception as error:  # ONNX Runtime's own errors have no common class
             raise Corrupt(f"{path} cannot be read as an exported step ({error}); take it from the model again") from error
         self._shapes = {each.name: each.shape for each in self._session.get_inputs() if each.name in STATE}
@@ -71,15 +77,25 @@ class OnnxStep:
         return Frame(pose, betas), dict(zip(self._shapes, new, strict=True))
 
 
-def _trusted(path: Path, sha256: str) -> bytes:
-    """The bytes of a graph that names no other file."""
+Stamp = tuple[int, int, int, int, int]
+
+
+def _stamp(found: os.stat_result) -> Stamp:
+    """Another one if a file was written to or put in another's place."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _trusted(path: Path, sha256: str) -> tuple[bytes, str, Stamp]:
+    """The bytes of a graph that names no other file, their sha256, and the file's stamp before they were read."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            stamp, data = _stamp(os.fstat(file.fileno())), file.read()
     except OSError as error:
         raise Corrupt(f"{path} cannot be read ({error.strerror or error}); take it from the model again") from error
-    if sha256 and hashlib.sha256(data).hexdigest() != sha256:
+    found = hashlib.sha256(data).hexdigest()
+    if sha256 and found != sha256:
         raise Corrupt(f"{path} is not the step that was exported (its sha256 differs); take it from the model again")
     reason = onnx_whole.reason_against(data)
     if reason:
         raise Corrupt(f"{path} is not opened: {reason}; take it from the model again")
-    return data
+    return data, found, stamp

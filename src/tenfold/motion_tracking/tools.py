@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from tenfold.core.errors import BadData, UsageError
 from tenfold.motion_tracking import body as bodies
-from tenfold.motion_tracking import bvh, calibration, columns, kinematics, recording, rotations, skeleton, stream
+from tenfold.motion_tracking import bvh, calibration, columns, kinematics, real_clips, recording, rotations, skeleton, stream
 
 Floats = npt.NDArray[np.float64]
 
@@ -32,24 +32,39 @@ def convert_bvh(arguments: Sequence[str]) -> int:
     parser.add_argument("--body", type=Path, metavar="MODEL_NPZ", help="body that is to move (default: the project's own)")
     parser.add_argument("--up", default="y", choices=["y", "z"], help="upward axis of the file (default y)")
     parser.add_argument(
-        "--forward", default="z", choices=["z", "-z", "x", "-x"], help="where the file's skeleton looks at rest (default z)"
+        "--forward", default="z", choices=["z", "-z", "x", "-x", "y", "-y"], help="where the file's skeleton looks at rest (default z)"
     )
+    parser.add_argument("--skip-first", action="store_true", help="the first frame is the rest pose, as in the CMU conversions")
+    parser.add_argument("--keep-height", action="store_true", help="do not move the motion so that the feet stand on the floor")
     parser.add_argument("--subset", default="Own", help="folder below --out (default Own)")
     parser.add_argument("--subject", default="s1", help="folder below the subset; people are told apart by it (default s1)")
     args = parser.parse_args(list(arguments))
     names = bvh.CMU if args.map is None else _joint_map(args.map)
     form = _body(args.body)
-    rest = bodies.joints(form, np.zeros(skeleton.BETAS))
+    failed = 0
     for path in args.files:
-        # the length of the legs brings the file's unit to ours
-        carried = bvh.carry_over(bvh.read(path), rest, names, metres_per_unit=1.0, up=args.up, forward=args.forward)
-        if carried.fps > skeleton.RATE_HZ * 1.01 or carried.fps < skeleton.RATE_HZ * 0.99:
-            local, root = _at_rate(carried.local, carried.root, carried.fps)
-        else:
-            local, root = carried.local, carried.root
+        try:
+            # the length of the legs brings the file's unit to ours
+            carried = bvh.carry_over(bvh.read(path), form.rest, names, metres_per_unit=1.0, up=args.up, forward=args.forward)
+            if args.skip_first and len(carried.local) == 1:
+                raise BadData("no frame is left after the first; leave out --skip-first")
+        except BadData as error:
+            told = str(error)
+            print(told if str(path) in told else f"{path}: {told}", file=sys.stderr)
+            failed += 1
+            continue
+        first = 1 if args.skip_first else 0
+        local, root = carried.local[first:], carried.root[first:]
+        count = len(local)
+        if not 0.99 <= carried.fps / skeleton.RATE_HZ <= 1.01:
+            local, root = _at_rate(local, root, carried.fps)
+        if not args.keep_height:
+            root = real_clips.on_floor(local, root, form.rest)
         target = args.out / args.subset / args.subject / f"{path.stem}_poses.npz"
         recording.write_amass(target, local, root, np.zeros(skeleton.BETAS), form)
-        print(f"{target}: {len(local)} frames at {skeleton.RATE_HZ:g} Hz from {len(carried.local)} at {carried.fps:g} Hz")
+        print(f"{target}: {len(local)} frames at {skeleton.RATE_HZ:g} Hz from {count} at {carried.fps:g} Hz")
+    if failed:
+        raise BadData(f"{failed} of {len(args.files)} BVH files could not be converted; the reasons are above")
     return 0
 
 
