@@ -85,6 +85,8 @@ def test_a_training_that_does_not_fit_names_its_numbers(tiny: Path, tmp_path: Pa
 def test_the_numbers_named_are_the_stage_s_own() -> None:
     for paper in PAPERS:
         named = {step.name: step.block for step in modules()[paper].STEPS if getattr(step.block, "MEMORY", ())}
-        assert {"features", "model", "evaluation"} <= set(named), paper
+        # motion_tracking makes features clip by clip into files: no number of it asks for memory
+        wanted = {"model", "evaluation"} if paper == "motion_tracking" else {"features", "model", "evaluation"}
+        assert wanted <= set(named), paper
         for block in named.values():
             assert set(block.MEMORY) <= {field.name for field in dataclasses.fields(block)}, block

@@ -9,6 +9,7 @@ from support import environment
 
 from pipelines import cli
 from pipelines.commands.run import parse_overrides
+from pipelines.papers import PAPERS
 from pipelines.targets import Target, targets
 from tenfold.core.errors import UsageError
 
@@ -64,7 +65,7 @@ def test_numbers_as_people_write_them() -> None:
 
 def test_what_a_name_means(tiny: Path) -> None:
     both = [Target("crossmodal_anomaly", "demo.biscuit"), Target("crossmodal_anomaly", "demo.peg")]
-    assert targets(None, tiny) == [*both, Target("autocalibration", "demo")]
+    assert targets(None, tiny) == [*both, *(Target(paper, "demo") for paper in PAPERS[1:])]
     assert targets("crossmodal-anomaly", tiny) == targets("crossmodal_anomaly.demo", tiny) == both
     assert targets(PEG, tiny) == both[1:]
 
