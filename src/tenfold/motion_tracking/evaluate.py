@@ -167,15 +167,16 @@ def _scored(
     others = [Job(method, "", 0, each, CLEAN) for method in ("truth", *baselines.METHODS) for each in columns.MASKS]
     progress.stage("answers", len(ours) + len(others))
     found: dict[Job, Scored] = {}
-    loaded: tuple[tuple[str, int], Network] | None = None
-    for job in ours:
-        which = (job.variant, job.seed)
-        if loaded is None or loaded[0] != which:
-            loaded = which, train.load_network(model, *which)
-        network = loaded[1]
+
+    def answer(job: Job) -> Scored:
         subset = tests if job.noise == CLEAN else tests.noisy(job.noise)
-        found[job] = _kept(parts, job, lambda s=subset, n=network, j=job: _ours(s, n, j))  # type: ignore[misc]
-        progress.advance()
+        return _kept(parts, job, lambda: _ours(subset, train.load_network(model, job.variant, job.seed), job))
+
+    # as in training one thread an answer: small steps, and the last bits do not depend on the machine
+    with workers.single_threaded():
+        for job, scored in workers.ordered(answer, ours):
+            found[job] = scored
+            progress.advance()
     for job in others:
         same = next((j for j in found if j.method == job.method), None) if job.method in ("truth", *baselines.SAME) else None
         found[job] = found[same] if same else _kept(parts, job, lambda j=job: _theirs(tests, rivals, j))  # type: ignore[misc]
@@ -204,9 +205,7 @@ def _ours(tests: Trials, network: Network, job: Job) -> Scored:
 
 def predicted(network: Network, tests: Trials, group: Group, sensor_set: str, noise: str = CLEAN) -> Answer:
     """A network's answer to a group of clips, one behind the other."""
-    # as in training: small steps, and the last bits do not depend on the machine
-    with workers.single_threaded():
-        pairs = list(tracking.predict_clips(network, tests.inputs(group.clips, noise), sensor_set, len(group.clips)))
+    pairs = list(tracking.predict_clips(network, tests.inputs(group.clips, noise), sensor_set, len(group.clips)))
     return np.concatenate([local for local, _ in pairs]), np.concatenate([betas for _, betas in pairs])
 
 

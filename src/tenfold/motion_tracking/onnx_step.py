@@ -9,7 +9,6 @@ for row in rows:                       # (135,) float32, masked
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,13 +47,15 @@ class OnnxStep:
         options.log_severity_level = 3
         # one frame at a time: an arena grown once is as fast and does not grow on
         options.enable_cpu_mem_arena = False
-        data, self.sha256, stamp = _trusted(path, sha256)
+        data, self.sha256 = _trusted(path, sha256)
         # by its path: from bytes the weights would be there three times while the session opens
         del data
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            if _stamp(path.stat()) != stamp:  # somebody wrote there meanwhile: only bytes that were looked at are kept
-                data, self.sha256, _ = _trusted(path, sha256)
+            with path.open("rb") as file:
+                same = hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
+            if not same:  # somebody wrote there meanwhile: only bytes that were looked at are kept
+                data, self.sha256 = _trusted(path, sha256)
                 self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
             properties = self._session.get_modelmeta().custom_metadata_map
             self.facts: dict[str, Any] = {name: json.loads(properties[name]) for name in ("fps", "rot6d", "body_sha256", "network")}
@@ -77,19 +78,10 @@ class OnnxStep:
         return Frame(pose, betas), dict(zip(self._shapes, new, strict=True))
 
 
-Stamp = tuple[int, int, int, int, int]
-
-
-def _stamp(found: os.stat_result) -> Stamp:
-    """Another one if a file was written to or put in another's place."""
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-def _trusted(path: Path, sha256: str) -> tuple[bytes, str, Stamp]:
-    """The bytes of a graph that names no other file, their sha256, and the file's stamp before they were read."""
+def _trusted(path: Path, sha256: str) -> tuple[bytes, str]:
+    """The bytes of a graph that names no other file, and their sha256."""
     try:
-        with path.open("rb") as file:
-            stamp, data = _stamp(os.fstat(file.fileno())), file.read()
+        data = path.read_bytes()
     except OSError as error:
         raise Corrupt(f"{path} cannot be read ({error.strerror or error}); take it from the model again") from error
     found = hashlib.sha256(data).hexdigest()
@@ -98,4 +90,4 @@ def _trusted(path: Path, sha256: str) -> tuple[bytes, str, Stamp]:
     reason = onnx_whole.reason_against(data)
     if reason:
         raise Corrupt(f"{path} is not opened: {reason}; take it from the model again")
-    return data, found, stamp
+    return data, found

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from tenfold.core import metrics as core_metrics
-from tenfold.core import tables
+from tenfold.core import tables, workers
 from tenfold.core.progress import Progress
 from tenfold.core.stage import Check, Note
 from tenfold.motion_tracking import columns, features, memory, metrics, predict, skeleton, train
@@ -55,7 +55,8 @@ def rescore(
     progress.stage("present champion", len(columns.MASKS) + 1)
     results = []
     for each in columns.MASKS:
-        scored = tests.score(lambda group, each=each: predicted(network, tests, group, each))  # type: ignore[misc]
+        with workers.single_threaded():
+            scored = tests.score(lambda group, each=each: predicted(network, tests, group, each))  # type: ignore[misc]
         results.append(Result("champion", "", 0, each, CLEAN, scored.clips))
         progress.advance()
     rows = metrics.measure(results, tests.clips, dict(identity), int(options["bootstrap"]), int(options["seed"]))
