@@ -306,7 +306,7 @@ def test_every_recipe_pins_the_weights_that_it_names() -> None:
 
 def test_files_of_others_are_loaded_in_few_places_only() -> None:
     """torch.load everywhere with weights_only; no NumPy with pickles. ONNX graphs, whose data may lie anywhere, are opened by one module only,
-    whose bytes it has read before, which name no other file and whose sha256 stands in the predictor; opened by the path (a third of the
+    whose bytes it has read before, which name no other file and whose sha256 stands in the predictor; opened by the path (half the
     memory) it is hashed again afterwards (tests/motion_tracking/test_onnx_whole.py).
     """
     opens_graphs = CHECKOUT / "src/tenfold/motion_tracking/onnx_step.py"
