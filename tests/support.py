@@ -79,3 +79,11 @@ def read_until(process: subprocess.Popen[str], words: str) -> str:
         if words in line:
             return "".join(lines)
     raise AssertionError(f"it ended without '{words}':\n{''.join(lines)}")
+
+
+def demo_size() -> tuple[int, int]:
+    """Partitions and assets (without the scoreboard) of a bare `tenfold run`; the first paper's demo has two units, the others' none."""
+    from pipelines.papers import modules
+
+    first, *others = [len(module.ASSETS) for module in modules().values()]
+    return 2 + len(others), 2 * first + sum(others)
