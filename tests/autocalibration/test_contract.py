@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from contract_checks import Rows, breach, check
 
 from tenfold.autocalibration import contract, equations
 from tenfold.autocalibration.problems import keeping_all_but
@@ -16,19 +17,6 @@ from tenfold.core import tables
 from tenfold.core.metrics import METRICS_SCHEMA
 from tenfold.core.stage import Check
 from tenfold.ops.contracts import validate
-
-Rows = list[dict[str, Any]]
-
-
-def check(table: pa.Table, rules: Rows, says: str | None) -> Check:
-    """All rules where none may break, else the one that shall: Great Expectations takes its time for each."""
-    return validate(table, rules if says is None else [rule for rule in rules if says in rule["says"]], "table")
-
-
-def breach(check: Check, says: str | None, severity: str = "error") -> None:
-    assert check.passed == (says is None), check.description
-    if says:
-        assert says in check.description and check.severity == severity
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ import pyarrow as pa
 from tenfold.autocalibration import claims, config, exact, features, metrics, pool, predictor_folder, wrong_prior
 from tenfold.autocalibration.metrics import CALIB_SCHEMA, Answer, Scene
 from tenfold.autocalibration.start_system import StartSystem
-from tenfold.core import atomic, tables
+from tenfold.core import atomic, tables, usage
 from tenfold.core import claims as core_claims
 from tenfold.core import metrics as core_metrics
 from tenfold.core.errors import BadData, UsageError
@@ -68,7 +68,7 @@ def run(
     paper, dataset, partition, model_key and data_version. UsageError if the model has no start system of a solver that the recipe asks
     for, BadData if a scene of the features is not in the dataset.
     """
-    began, cpu = time.monotonic(), _cpu()
+    began, cpu = time.monotonic(), usage.cpu_seconds()
     samples = tables.read(dataset / "samples.parquet")
     scenes = metrics.scenes_of(samples)
     unsaid = [name for name in block.others if name not in block.others_samples]
@@ -103,7 +103,7 @@ def run(
         "exact": {method_of(name, block): asdict(one) for name, one in found.items()},
         "degrees": {name: StartSystem.load(path).degree for name, path in starts.items()},
         "seconds": round(time.monotonic() - began, 2),
-        "cpu_seconds": round(_cpu() - cpu, 2),
+        "cpu_seconds": round(usage.cpu_seconds() - cpu, 2),
         "peak_rss_bytes": max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * 1024,
         "processes": pool.workers(),
     }
@@ -312,7 +312,3 @@ def _notes(table: pa.Table, headline: Mapping[str, Any]) -> list[Note]:
     if headline["value"] is not None:
         notes.insert(0, Note("Median focal error", "float", round(headline["value"], 5)))
     return notes
-
-
-def _cpu() -> float:
-    return sum(u.ru_utime + u.ru_stime for u in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)))

@@ -130,8 +130,7 @@ def run(
 def sentence(found: Evaluation) -> str:
     """The verdict in one sentence: headline with interval, the best rival, the claims."""
     head = found.summary["headline"]
-    judged = [c for c in found.claims if c.verdict != "not_judged"]
-    tally = f"{sum(c.verdict == 'holds' for c in judged)} of {len(judged)} judged claims hold"
+    tally = core_claims.tally(found.claims)
     if head["value"] is None:
         return f"On {found.partition} accuracy could not be measured ({head['reason']}); {tally}."
     between = f", 95 % interval {_percent(head['lo'])} to {_percent(head['hi'])}" if head["lo"] is not None else ""

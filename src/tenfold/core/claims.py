@@ -194,6 +194,12 @@ def over(a: float | None, b: float | None) -> float | None:
     return None if a is None or not b else a / b
 
 
+def tally(claims: Sequence[Claim]) -> str:
+    """How many hold, as the verdict of a report says it."""
+    judged = [claim for claim in claims if claim.verdict != "not_judged"]
+    return f"{sum(claim.verdict == 'holds' for claim in judged)} of {len(judged)} judged claims hold"
+
+
 def published_rows(folder: Path) -> list[dict[str, str]]:
     """The rows of `published.csv` in a paper's folder: what the paper itself says, each figure with its mark."""
     with (folder / "published.csv").open(newline="", encoding="utf-8") as stream:

@@ -133,8 +133,7 @@ def run(folders: dict[str, Path], block: config.Report, out: Path, provenance: d
 def sentence(found: Evaluation) -> str:
     """The verdict in one sentence: headline with interval, the lead over the best bank, the claims."""
     headline = found.summary["headline"]
-    judged = [c for c in found.claims if c.verdict != "not_judged"]
-    tally = f"{sum(c.verdict == 'holds' for c in judged)} of {len(judged)} judged claims hold"
+    tally = core_claims.tally(found.claims)
     if headline["value"] is None:
         return f"On {found.unit} segmentation could not be measured ({headline['reason']}); {tally}."
     n = headline["seeds"]

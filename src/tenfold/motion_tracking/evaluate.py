@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tenfold.core import atomic, tables, workers
+from tenfold.core import atomic, tables, usage, workers
 from tenfold.core import claims as core_claims
 from tenfold.core import metrics as core_metrics
 from tenfold.core.errors import UsageError
@@ -96,7 +96,7 @@ def run(
     summary.json. `identity` fills the metrics columns paper, dataset, partition, model_key and data_version. BadData without a test clip,
     UsageError for a noise level that the features do not have.
     """
-    began, cpu = time.monotonic(), _cpu()
+    began, cpu = time.monotonic(), usage.cpu_seconds()
     tests = Trials.open(features, block.clips, block.rows)
     known = sorted({CLEAN, *tests.data.levels})
     missing = [level for level in block.noise if level not in known]
@@ -121,15 +121,16 @@ def run(
     tables.write(pa.Table.from_pylist(curves, schema=over_time.SCHEMA), out / "curves.parquet")
     tables.write(table, out / "metrics.parquet")
     core_claims.write(judged, out / "claims.json")
+    groups = metrics.Groups(tests.clips)
     headline = metrics.headline(results, tests.clips, block.bootstrap, block.seed)
     summary = {
         "headline": headline,
         "options": asdict(block),
-        "clips": {source or "all": len(metrics.Groups(tests.clips).members(source)) for source in metrics.Groups(tests.clips).sources()},
+        "clips": {source or "all": len(groups.members(source)) for source in groups.sources()},
         "frames": sum(clip.length for clip in tests.clips),
         "streaming": live,
         "seconds": round(time.monotonic() - began, 2),
-        "cpu_seconds": round(_cpu() - cpu, 2),
+        "cpu_seconds": round(usage.cpu_seconds() - cpu, 2),
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
     atomic.write_json(out / "summary.json", summary)
@@ -354,8 +355,3 @@ def _notes(table: pa.Table, headline: dict[str, Any], live: dict[str, Any]) -> l
     if headline["value"] is not None:
         notes.insert(0, Note("MPJPE, cm", "float", round(headline["value"], 3)))
     return notes
-
-
-def _cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime

@@ -124,8 +124,7 @@ def run(
 def sentence(found: Evaluation) -> str:
     """The verdict in one sentence: headline with interval, the best rival, the claims."""
     head = found.summary["headline"]
-    judged = [c for c in found.claims if c.verdict != "not_judged"]
-    tally = f"{sum(c.verdict == 'holds' for c in judged)} of {len(judged)} judged claims hold"
+    tally = core_claims.tally(found.claims)
     if head["value"] is None:
         return f"On {found.partition} the error could not be measured ({head['reason']}); {tally}."
     between = f", 95 % interval {head['lo']:.2f} to {head['hi']:.2f}" if head["lo"] is not None else ""

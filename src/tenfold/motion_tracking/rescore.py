@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ import torch
 from tenfold.core import metrics as core_metrics
 from tenfold.core import tables, workers
 from tenfold.core.progress import Progress
-from tenfold.core.stage import Check, Note
+from tenfold.core.stage import Check, Note, Rescored
 from tenfold.motion_tracking import columns, features, memory, metrics, predict, skeleton, train
 from tenfold.motion_tracking import drift as drifting
 from tenfold.motion_tracking.clips import Clips
@@ -32,14 +31,6 @@ LOOKED_AT = 64
 """Training clips whose rows are compared with those that the champion was trained on."""
 EXAMPLE = 30
 """Frames of the example request."""
-
-
-@dataclass(frozen=True)
-class Rescored:
-    """The champion's headline on the new clips (NaN if there is none), and the drift check."""
-
-    value: float
-    drift: Check
 
 
 def rescore(

@@ -89,8 +89,9 @@ class Trials:
         return [*found, tuple(group)] if group else found
 
     def noisy(self, level: str) -> "Trials":
-        """The clips that have rows at a noise level."""
-        return Trials(self.data, tuple(c for c in self.clips if self.data.has(c, level)), self.form, self.rows)
+        """The clips that have rows at a noise level; these trials with the truth they have read, if all have."""
+        there = tuple(c for c in self.clips if self.data.has(c, level))
+        return self if there == self.clips else Trials(self.data, there, self.form, self.rows)
 
     def read(self, clips: Sequence[Clip]) -> Group:
         """The truth of some clips."""
