@@ -91,7 +91,7 @@ def model(context: dg.AssetExecutionContext, config: Overrides, home: Home) -> d
     return shared.finish(stage, make, log=log)
 
 
-@dg.asset(**BASELINES.options(PARTS, kinds={"numpy", "torch"}))
+@dg.asset(**BASELINES.options(PARTS, kinds={"numpy"}))
 def baselines(context: dg.AssetExecutionContext, config: Overrides, home: Home) -> dg.MaterializeResult:
     """Mean pose, held pose, ridge regression, inverse kinematics and a frame-wise network on the same features (section 6)."""
     stage = BASELINES.begin(context, home, config)
