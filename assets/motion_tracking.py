@@ -4,7 +4,8 @@ import dagster as dg
 
 from assets import shared, tracked
 from assets.shared import Home, Overrides, Stage, Step
-from tenfold.core.stage import Made
+from tenfold.core.errors import TenfoldError
+from tenfold.core.stage import Made, Note
 from tenfold.core.store import Manifest, Working
 from tenfold.motion_tracking import config as blocks
 from tenfold.motion_tracking.claims import STATEMENTS
@@ -62,7 +63,24 @@ def features(context: dg.AssetExecutionContext, config: Overrides, home: Home) -
         made.checks.append(contracts.validate(contract.features(work.out, stage.input("dataset")), contract.FEATURES, "contract_features"))
         return made
 
-    return shared.finish(stage, make)
+    return shared.finish(stage, make, observe=drift_since)
+
+
+def drift_since(stage: Stage, manifest: Manifest) -> list[Note]:
+    """How far the training rows have moved from those of the features that counted until now; what cannot be compared says why."""
+    label = "Drift since the version before"
+    try:
+        before = stage.store.current(stage.paper, stage.partition, stage.asset)
+        if before is None or before.digest == manifest.digest:
+            return [Note(label, "text", "there is none before" if before is None else "none: the same rows")]
+        from tenfold.motion_tracking import drift
+
+        moved = drift.since(*(stage.store.folder(stage.paper, stage.asset, key) for key in (before.key, manifest.key)))
+    except TenfoldError as problem:
+        return [Note(label, "text", f"not known: {problem}")]
+    if tokens := [row["token"] for row in moved.to_pylist() if row["drifted"]]:
+        stage.progress.say(f"the training rows have drifted since the version before ({before.key}): {', '.join(tokens)}")
+    return [drift.note(label, moved), Note("version before", "text", before.key)]
 
 
 @dg.asset(**MODEL.options(PARTS, kinds={"torch", "onnx", "mlflow"}, pool="gpu"))

@@ -238,11 +238,18 @@ def as_failure(error: TenfoldError) -> dg.Failure:
     return dg.Failure(description=str(error), allow_retries=False, metadata={"tenfold": kind})
 
 
-def finish(stage: Stage, make: Callable[[Working], Made], log: Callable[[Stage, Manifest], None] | None = None) -> dg.MaterializeResult:
+def finish(
+    stage: Stage,
+    make: Callable[[Working], Made],
+    log: Callable[[Stage, Manifest], None] | None = None,
+    observe: Callable[[Stage, Manifest], list[Note]] | None = None,
+) -> dg.MaterializeResult:
     """The stored output if it is there and whole; else made, published and, unless a contract failed, made current.
 
-    `log` hands the published output to MLflow; it is caught up on a later hit if a crash came in between.
+    `log` hands the published output to MLflow; it is caught up on a later hit if a crash came in between. `observe` compares the output
+    with the one that is still current: history, which this run shows and the store, whose content rests on inputs alone, does not keep.
     """
+    seen: list[Note] = []
     try:
         manifest = stage.store.find(stage.paper, stage.asset, stage.key)
         hit = manifest is not None
@@ -254,6 +261,8 @@ def finish(stage: Stage, make: Callable[[Working], Made], log: Callable[[Stage, 
                     manifest = publish(stage, working, make)
         for warning in stage.store.warnings:
             stage.context.log.warning(warning)
+        if observe is not None:
+            seen = observe(stage, manifest)
         if all(check.passed for check in manifest.checks if check.severity == "error"):
             stage.store.set_current(stage.paper, stage.partition, stage.asset, manifest.key, manifest.digest, stage.upstream)
             made_current[stage.context.run_id, stage.paper, stage.partition, stage.asset] = manifest.digest
@@ -270,7 +279,7 @@ def finish(stage: Stage, make: Callable[[Working], Made], log: Callable[[Stage, 
             raise
         raise as_failure(problem) from error
     stage.progress.say("unchanged" if hit else f"made in {manifest.seconds:.1f} s")
-    return result(stage, manifest, hit)
+    return result(stage, manifest, hit, seen)
 
 
 def out_of_memory(stage: Stage, error: Exception) -> TenfoldError | None:
@@ -297,9 +306,9 @@ def made_by(stage: Stage) -> dict[str, Any]:
     return {"run_id": stage.context.run_id, "git_commit": commit, "git_dirty": dirty, "device": provenance.device(), **stage.made_with}
 
 
-def result(stage: Stage, manifest: Manifest, hit: bool) -> dg.MaterializeResult:
-    """The manifest as Dagster sees it; links follow the ports of the running servers."""
-    metadata = {note.label: value_of(note) for note in manifest.notes}
+def result(stage: Stage, manifest: Manifest, hit: bool, seen: Sequence[Note] = ()) -> dg.MaterializeResult:
+    """The manifest as Dagster sees it, and what this run has `seen`; links follow the ports of the running servers."""
+    metadata = {note.label: value_of(note) for note in (*manifest.notes, *seen)}
     maker = manifest.made_by.get("run_id", "")
     metadata["stored in"] = dg.MetadataValue.path(str(stage.store.folder(stage.paper, stage.asset, manifest.key)))
     metadata["content key"] = dg.MetadataValue.text(manifest.key)

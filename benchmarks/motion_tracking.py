@@ -5,7 +5,11 @@
 Prints one JSON object. One thread throughout; both sides of a ratio take turns and carry the same weights. Times are CPU seconds, so that
 a busy machine counts little.
     step        the paper's size. Plain: 8 nn.LSTM a block and nn.TransformerEncoder on the last 40 frames. At least 10 times as fast with
-                the ONNX step, at least 3 times with the stateful PyTorch step. Frames a second, also at the demo's size.
+                the ONNX step, at least 3 times with the stateful PyTorch step. Frames a second, also at the demo's size. Beside it the ONNX
+                step with weights of 8 bits and both files' sizes: `int8_ratio` above 1 says that 8 bits are faster, `int8_difference`
+                how far they are from PyTorch with random weights on random rows.
+    sizes       the same two graphs against the width of a token, all else as published (feed-forward 8 times the width): parameters,
+                MB, ms. 24 is the least that eight heads and the IMU tokens' 16 acceleration columns allow.
     streaming   frame by frame with the ONNX step against the whole sequence: at most 1e-5 apart, at both sizes.
     memory      peak of a process with nothing but the ONNX step beside what it has with ONNX Runtime loaded: demo at most 100 MB, and no
                 growth with the length of the stream. At the paper's size (70 MB of weights) it is reported.
@@ -30,14 +34,27 @@ from _turns import turns
 from torch import Tensor, nn
 
 from tenfold.core import seeding, tables, training
-from tenfold.motion_tracking import body, clips, columns, config, losses, official, onnx_export, onnx_step, procedural_body, skeleton
+from tenfold.motion_tracking import (
+    body,
+    clips,
+    columns,
+    config,
+    losses,
+    official,
+    onnx_export,
+    onnx_int8,
+    onnx_step,
+    procedural_body,
+    skeleton,
+)
 from tenfold.motion_tracking import torch_kinematics as kinematics
 from tenfold.motion_tracking import torch_rotations as rotations
-from tenfold.motion_tracking.network import Network
+from tenfold.motion_tracking.network import Network, parameters
 from tenfold.motion_tracking.step import Step
 from tenfold.motion_tracking.windows import Source, Windows
 
 WINDOW = 40
+HIDDEN = (24, 32, 64, 128, 256)
 PAPER = replace(official.PAPER, rot6d="gram_schmidt", weight_norm=False)
 DEMO = replace(PAPER, hidden=32, layers=1, heads=4, ff=64, head_hidden=96, dropout=0.0)
 EXTRAS = dict(canonical="yaw_xy", standardise=True, skip="linear", skip_alphas=[0.5, 0.15, 0.05], poles=1, pole_alpha=0.4, shape_alpha=0.1)
@@ -110,26 +127,59 @@ class Plain(nn.Module):
 
 
 def step(options: config.Network, repeats: int, folder: Path) -> dict[str, float]:
-    """CPU milliseconds of a frame in three ways."""
+    """CPU milliseconds of a frame in four ways."""
     network = Network(options).eval().requires_grad_(False)
     plain = Plain(options).eval().requires_grad_(False)
     plain.load_state_dict(official.to_state(network), strict=True)
     window = torch.randn(1, WINDOW, columns.WIDTH)
     assert torch.allclose(plain(window)[0], network(window)[0], atol=1e-5)
     onnx_export.export(network, folder / "step.onnx", "")
-    stateful, graph = Step(network), onnx_step.OnnxStep(folder / "step.onnx")
+    difference = onnx_int8.export(network, folder / "step.onnx", folder / "int8.onnx")
+    stateful, graph, small = Step(network), onnx_step.OnnxStep(folder / "step.onnx"), onnx_step.OnnxStep(folder / "int8.onnx")
     state, carried, x, row = stateful.start(), graph.start(), window[:, 0], window[:, 0].numpy()
     found = turns(
         {
             "window": lambda: plain(window),
             "torch": lambda: [stateful(x, *state) for _ in range(4)],
             "onnx": lambda: [graph(row, carried) for _ in range(4)],
+            "int8": lambda: [small(row, carried) for _ in range(4)],
         },
         repeats,
     )
-    milli = {"window_ms": 1e3 * found["window"], "torch_ms": 250 * found["torch"], "onnx_ms": 250 * found["onnx"]}
+    milli = {"window_ms": 1e3 * found["window"], **{f"{name}_ms": 250 * found[name] for name in ("torch", "onnx", "int8")}}
     ratios = {f"{name}_ratio": milli["window_ms"] / milli[f"{name}_ms"] for name in ("torch", "onnx")}
-    return {**milli, **ratios, "onnx_frames_per_s": 1e3 / milli["onnx_ms"]}
+    bytes_of = {"onnx_mb": "step.onnx", "int8_mb": "int8.onnx"}
+    return {
+        **milli, **ratios, "int8_difference": difference, "int8_ratio": milli["onnx_ms"] / milli["int8_ms"], "onnx_frames_per_s": 1e3 / milli["onnx_ms"],
+        **{name: (folder / file).stat().st_size / 1e6 for name, file in bytes_of.items()},
+    }  # fmt: skip
+
+
+def sizes(repeats: int, folder: Path) -> list[dict[str, float]]:
+    """What a frame costs at each width: parameters, both files' MB, CPU milliseconds of both graphs."""
+    works, rows = {}, []
+    row = np.random.default_rng(0).standard_normal((1, columns.WIDTH)).astype(np.float32)
+    for hidden in HIDDEN:
+        options = replace(PAPER, hidden=hidden, ff=8 * hidden)
+        network = Network(options).eval().requires_grad_(False)
+        paths = {"fp32": folder / f"{hidden}.onnx", "int8": folder / f"{hidden}_int8.onnx"}
+        onnx_export.export(network, paths["fp32"], "")
+        onnx_int8.export(network, paths["fp32"], paths["int8"])
+        for name, path in paths.items():
+            graph = onnx_step.OnnxStep(path)
+            state, frames = graph.start(), _frames(hidden)
+            works[f"{hidden} {name}"] = lambda graph=graph, state=state, frames=frames: [graph(row, state) for _ in range(frames)]
+        rows.append({"hidden": hidden, "parameters": parameters(options), **{f"{n}_mb": p.stat().st_size / 1e6 for n, p in paths.items()}})
+    found = turns(works, repeats)
+    return [
+        {**each, **{f"{name}_ms": 1e3 * found[f"{each['hidden']} {name}"] / _frames(int(each["hidden"])) for name in ("fp32", "int8")}}
+        for each in rows
+    ]
+
+
+def _frames(hidden: int) -> int:
+    """Frames of one turn: as many more as the network is narrower."""
+    return 8 * HIDDEN[-1] // hidden
 
 
 def streaming(options: config.Network, frames: int, folder: Path) -> dict[str, float]:
@@ -251,8 +301,10 @@ def main() -> int:
             found = {
                 "step_paper": step(PAPER, args.repeats, folder),
                 "step_demo": step(DEMO, args.repeats, folder),
+                "sizes": sizes(args.repeats, folder),
                 "streaming_paper": streaming(PAPER, min(args.frames, 300), folder),
                 "memory_paper": memory(args.frames, folder / "stream.onnx"),
+                "memory_paper_int8": memory(args.frames, folder / f"{HIDDEN[-1]}_int8.onnx"),
                 "streaming_demo": streaming(SERVED, args.frames, folder),
                 "memory_demo": memory(10 * args.frames, folder / "stream.onnx"),
             }

@@ -10,8 +10,8 @@ from tenfold.core import tables
 from tenfold.motion_tracking import body, clips, columns, config, kinematics, procedural_body, rotations, sensors, skeleton
 
 NETWORK = config.Network(
-    hidden=24, blocks=2, layers=1, heads=2, ff=32, dropout=0.0, head_dropout=0.0, head_hidden=32, temporal="lstm", spatial="transformer", tokens="components",
-    hand_in_head=True, shape="estimate", rot6d="gram_schmidt", weight_norm=False, canonical="yaw_xy", yaw_alpha=0.3, standardise=True,
+    hidden=24, blocks=2, layers=1, heads=2, ff=32, dropout=0.0, head_dropout=0.0, head_hidden=32, temporal="lstm", temporal_window=12,
+    spatial="transformer", tokens="components", hand_in_head=True, shape="estimate", rot6d="gram_schmidt", weight_norm=False, canonical="yaw_xy", yaw_alpha=0.3, standardise=True,
     skip="linear", skip_alphas=[0.5, 0.1], poles=1, pole_alpha=0.4, shape_alpha=0.1,
 )  # fmt: skip
 PLAIN = replace(NETWORK, canonical="none", yaw_alpha=1.0, standardise=False, skip="none", skip_alphas=[], poles=0, shape_alpha=1.0)

@@ -1,14 +1,19 @@
 """Running statistics against numpy, and what counts as drift."""
 
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tenfold.core import tables
+from tenfold.core.errors import BadData, Corrupt
 from tenfold.motion_tracking import columns, drift
 
 
-def table(rows: np.ndarray) -> drift.pa.Table:
+def table(rows: np.ndarray) -> pa.Table:
     moments = drift.Moments.none()
     moments.add(rows)
     return moments.table()
@@ -63,3 +68,23 @@ def test_a_constant_column_does_not_drift_by_rounding() -> None:
     other = rows.copy()
     other[:, 0] += 1e-7 * np.arange(500) / 500
     assert not any(row["drifted"] for row in drift.compare(table(rows), table(other), "before").to_pylist())
+
+
+def test_two_folders_are_compared_or_it_is_said_why_not(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(500, 135))
+    for name, values in (("now", rows), ("before", rows + 1.0)):
+        tables.write(table(values), tmp_path / name / drift.STATS_FILE)
+    found = drift.since(tmp_path / "before", tmp_path / "now")
+    assert found["against"].unique().to_pylist() == ["previous version"] and all(found["drifted"].to_pylist())
+    note = drift.note("Drift", found)
+    assert len(note.value["rows"]) == 8 and note.value["rows"][0][:2] == ["previous version", "head"]
+    stats = table(rows)
+    for other in (stats.drop_columns(["std"]), stats.slice(0, 100), stats.set_column(1, "token", pa.array(["head"] * 135))):
+        tables.write(other, tmp_path / "before" / drift.STATS_FILE)
+        with pytest.raises(BadData, match="other columns"):
+            drift.since(tmp_path / "before", tmp_path / "now")
+    (tmp_path / "before" / drift.STATS_FILE).write_bytes(b"PAR1")
+    with pytest.raises(Corrupt, match="stats.parquet"):
+        drift.since(tmp_path / "before", tmp_path / "now")
+    with pytest.raises(BadData, match="missing"):
+        drift.since(tmp_path / "gone", tmp_path / "now")

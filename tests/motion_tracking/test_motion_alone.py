@@ -29,18 +29,34 @@ def test_the_docs_show_the_program_that_is_tested() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sensor_set", ["hmd", "hmd_2imus", "hmd_3imus"])
-def test_the_program_of_the_docs(tmp_path: Path, sensor_set: str) -> None:
+@pytest.mark.parametrize(
+    ("sensor_set", "precision", "temporal"),
+    [
+        ("hmd", "fp32", "lstm"),
+        ("hmd_2imus", "fp32", "lstm"),
+        ("hmd_3imus", "fp32", "lstm"),
+        ("hmd_3imus", "int8", "lstm"),
+        ("hmd_3imus", "fp32", "transformer_window"),
+    ],
+)
+def test_the_program_of_the_docs(tmp_path: Path, sensor_set: str, precision: str, temporal: str) -> None:
     """Alone in its process; and twice beside each other, which a state in the graph would show."""
-    folder = write(tmp_path / "predictor")
+    folder = write(tmp_path / "predictor", temporal=temporal)
     readings = swaying(12)
     values = np.stack([reading.values for reading in readings])
     turned = rotations.matrix_from_quaternion(np.concatenate([values[:, :3, 3:], values[:, 3:, :4]], axis=1))
     np.savez(tmp_path / "in.npz", R=turned, p=values[:, :3, :3], a=values[:, 3:, 4:])
-    parts = predictor_folder.read(folder)
+    parts = predictor_folder.read(folder, precision)
     live = Live(parts.step, parts.body)
     wanted = [pose for reading in readings for pose in live.push(reading, sensor_set)]
-    words = [sys.executable, "-c", PROGRAM.read_text() + AFTER, str(folder / "step.onnx"), str(tmp_path / "in.npz"), sensor_set]
+    words = [
+        sys.executable,
+        "-c",
+        PROGRAM.read_text() + AFTER,
+        str(folder / predictor_folder.STEPS[precision][0]),
+        str(tmp_path / "in.npz"),
+        sensor_set,
+    ]
     both = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=tmp_path) for _ in range(2)]
     for process in both:
         out, _ = process.communicate(timeout=60)

@@ -187,6 +187,18 @@ def test_streams_equal_whole_clips_and_sensors_come_and_go(made: dict[str, Path]
         assert 0 < lost < back < len(error)
 
 
+def test_every_form_of_the_step_and_every_network_is_measured(made: dict[str, Path]) -> None:
+    rows = tables.read(made["evaluation"] / "metrics.parquet").to_pylist()
+    live = json.loads((made["evaluation"] / "summary.json").read_text())["streaming"]
+    for step in ("torch", "fp32", "int8"):
+        mine = {r["metric"]: r for r in rows if r["slice"] == f"step={step}"}
+        assert {name: r["value"] for name, r in mine.items()} == {f"parity_{name}": live["steps"][step][name] for name in evaluate.PARITY}
+        assert {name for name, r in mine.items() if r["timing"]} == {"parity_p50", "parity_p95"}
+    costs = {r["variant"]: r for r in rows if r["metric"] == "network_ms"}
+    assert set(costs) == {"", *VARIANTS} and all(r["value"] > 0 and r["timing"] and r["seed"] == 0 for r in costs.values())
+    assert costs[""]["value"] == costs["reference"]["value"] == costs["only_hmd"]["value"]
+
+
 def test_kept_clips_are_true_to_a_millimetre(made: dict[str, Path]) -> None:
     tests = Trials.open(made["features"], 0, 1000)
     found = list(shown.read(made["evaluation"]))
@@ -237,6 +249,24 @@ def test_report_numbers_are_the_evaluations(made: dict[str, Path], html: str) ->
     headline = json.loads((made["evaluation"] / "summary.json").read_text())["headline"]
     assert f"{headline['value']:.2f} cm off" in html
     assert html.count('class="badge fails"') + html.count('class="badge holds"') + html.count('class="badge not_judged"') >= len(claims.IDS)
+
+
+def test_report_tells_what_8_bits_and_each_network_cost(made: dict[str, Path], html: str) -> None:
+    steps = json.loads((made["evaluation"] / "summary.json").read_text())["streaming"]["steps"]
+    assert all(f"<td>{words}</td>" in html or words in html for words in ("ONNX, int8", "ONNX, fp32", "PyTorch"))
+    share = 100 * steps["int8"]["mb"] / steps["fp32"]["mb"]
+    assert f"{share:.0f} % of the file" in html
+    assert (made["report"] / "figures" / "costs.png").is_file()
+    found = report.Evaluation.read(made["evaluation"])
+    drawn = {each: {name.partition(",")[0] for name in report._costs(found, each)} for each in columns.MASKS}
+    assert drawn == {"hmd": {"full", *VARIANTS}, **{each: {"full", "reference", "one_lstm"} for each in ("hmd_2imus", "hmd_3imus")}}
+
+
+def test_only_what_nothing_beats_is_on_the_edge(made: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    points = {"full, 1 M": (2.0, (5.0, 4.0, 6.0)), "same, 1 M": (2.0, (5.1, 4.0, 6.0)), "fast, 1 M": (1.0, (9.0, 8.0, 10.0))}
+    monkeypatch.setattr(report, "_costs", lambda found, sensors: points | {"slow, 1 M": (3.0, (9.0, 8.0, 10.0))})
+    told = report._edge(report.Evaluation.read(made["evaluation"]))
+    assert told.count(": full (2.00 ms, 5.00 cm), fast (1.00 ms, 9.00 cm)") == 3 and "compare them with `reference`" in told
 
 
 @pytest.mark.slow

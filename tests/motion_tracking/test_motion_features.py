@@ -14,7 +14,7 @@ from motion_tracking.small_amass import BLOCK, body, folder, motion, put, read
 from tenfold.core import atomic, tables
 from tenfold.core.errors import BadData, Corrupt, UsageError
 from tenfold.core.progress import Progress
-from tenfold.motion_tracking import amass, bodies, clips, config, features, imu, kinematics, resample, sensors
+from tenfold.motion_tracking import amass, bodies, clips, config, drift, features, imu, kinematics, resample, sensors
 from tenfold.motion_tracking import body as body_model
 from tenfold.motion_tracking.rotations import matrix_from_six
 from tenfold.motion_tracking.samples import SAMPLES_SCHEMA
@@ -231,11 +231,10 @@ def test_statistics_checks_and_drift(tmp_path: Path, source: Path) -> None:
         arrays = motion(number)
         put(source, f"GenWalk/s{number:02d}/clip", arrays | {"trans": arrays["trans"] + [4.0, 0, 0]})
     folder_of = dataset(tmp_path, source)
-    notes = features.run(folder_of, source, FEATURES, tmp_path / "second", Progress(), tmp_path / "first")
-    rows = tables.read(tmp_path / "second/drift.parquet").to_pylist()
-    moved = {row["token"]: row["drifted"] for row in rows if row["against"] == "previous version"}
+    notes = features.run(folder_of, source, FEATURES, tmp_path / "second", Progress())
+    moved = {row["token"]: row["drifted"] for row in drift.since(tmp_path / "first", tmp_path / "second").to_pylist()}
     assert moved["head"] and moved["lhand"] and not moved["lshin"] and not moved["lhand_in_head"]
-    assert {row["against"] for row in rows} == {"previous version", "test split"}
+    assert set(tables.read(tmp_path / "second/drift.parquet")["against"].to_pylist()) == {"test split"}
     assert notes.facts["rows"] == len(found) and not notes.facts["licensed"]
 
 

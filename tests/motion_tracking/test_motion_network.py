@@ -29,7 +29,10 @@ OPTIONS = {
     "one_token": replace(NETWORK, tokens="one", spatial="none"),
     "frame_wise": replace(PLAIN, temporal="none", shape="zero"),
     "no_hand_in_head": replace(NETWORK, hand_in_head=False, shape="zero"),
+    "window": replace(NETWORK, temporal="transformer_window"),
+    "one_window": replace(PLAIN, temporal="transformer_window", temporal_window=40, tokens="one", spatial="none"),
 }
+BOTH = pytest.mark.parametrize("name", ["demo", "window"])
 
 
 @pytest.fixture(autouse=True)
@@ -89,8 +92,9 @@ def test_step_and_graph_equal_the_network(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_streaming_two_thousand_frames_at_demo_size(tmp_path: Path) -> None:
-    network, x = made(NETWORK), rows(2000, 1)
+@BOTH
+def test_streaming_two_thousand_frames_at_demo_size(name: str, tmp_path: Path) -> None:
+    network, x = made(OPTIONS[name]), rows(2000, 1)
     onnx_export.export(network, tmp_path / "step.onnx", "sha")
     graph, carried, found = onnx_step.OnnxStep(tmp_path / "step.onnx"), {}, []
     carried = graph.start()
@@ -120,8 +124,9 @@ def test_no_graph_no_step(tmp_path: Path) -> None:
         onnx_step.OnnxStep(tmp_path / "step.onnx")
 
 
-def test_streams_do_not_mix() -> None:
-    step, x = Step(made(NETWORK)), rows(12, 2)
+@BOTH
+def test_streams_do_not_mix(name: str) -> None:
+    step, x = Step(made(OPTIONS[name])), rows(12, 2)
     alone = []
     for number in range(2):
         state = step.start()
@@ -138,7 +143,7 @@ def test_streams_do_not_mix() -> None:
                 assert torch.equal(pose, alone[number])
 
 
-@pytest.mark.parametrize("name", ["demo", "plain"])
+@pytest.mark.parametrize("name", ["demo", "plain", "window", "one_window"])
 def test_later_frames_change_nothing_before(name: str) -> None:
     network, x = made(OPTIONS[name]), rows(30)
     other = x.clone()
@@ -147,16 +152,18 @@ def test_later_frames_change_nothing_before(name: str) -> None:
     assert not torch.equal(network(x)[0][:, 20:], network(other)[0][:, 20:])
 
 
+@BOTH
 @pytest.mark.parametrize("sensor_set", columns.MASKS)
-def test_a_masked_sensor_is_not_seen(sensor_set: str) -> None:
-    network, x = made(NETWORK), rows(9, 1)[0].numpy()
+def test_a_masked_sensor_is_not_seen(sensor_set: str, name: str) -> None:
+    network, x = made(OPTIONS[name]), rows(9, 1)[0].numpy()
     noise = np.where(sensors.mask(sensor_set), x, 100 * x[::-1])
     for one, other in zip(tracking.predict_clip(network, x, sensor_set), tracking.predict_clip(network, noise, sensor_set), strict=True):
         assert np.array_equal(one, other)
 
 
-def test_company_and_order_of_clips_do_not_matter() -> None:
-    network = made(NETWORK)
+@BOTH
+def test_company_and_order_of_clips_do_not_matter(name: str) -> None:
+    network = made(OPTIONS[name])
     clips = [rows(frames, 1, frames)[0].numpy() for frames in (5, 30, 17)]
     together = list(tracking.predict_clips(network, clips, "hmd", 3))
     for clip, (local, betas) in zip(clips, together, strict=True):
@@ -315,7 +322,15 @@ def test_official_state_that_does_not_fit(change: object, says: str) -> None:
         official.from_state(change(official.to_state(made(options))), options)  # type: ignore[operator]
 
 
-@pytest.mark.parametrize(("options", "says"), [(replace(PLAIN, hidden=30), "hidden"), (replace(PLAIN, heads=5), "heads")])
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (replace(PLAIN, hidden=30), "hidden"),
+        (replace(PLAIN, heads=5), "heads"),
+        (replace(OPTIONS["one_window"], heads=5), "heads"),
+        (replace(OPTIONS["window"], temporal_window=1), "temporal_window is 1"),
+    ],
+)
 def test_sizes_that_do_not_fit(options: config.Network, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         Network(options)

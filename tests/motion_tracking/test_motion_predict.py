@@ -195,10 +195,29 @@ def test_a_caller_may_keep_the_state(predictor: Predictor) -> None:
         predictor.predict(table(READINGS), {"state": "AAAA"})
 
 
+def test_a_request_says_the_weights(predictor: Predictor, folder: Path) -> None:
+    """8 bits: nearly the same poses, and none of the other's; a session keeps what it began with."""
+    wide, small = (poses(predictor.predict(table(READINGS), {"precision": each})) for each in ("fp32", "int8"))
+    assert np.array_equal(wide, poses(predictor.predict(table(READINGS)))) and 0 < np.abs(wide - small).max() < 0.1
+    eight = Predictor.load(folder, precision="int8")
+    live = run(eight.live(), READINGS)
+    wanted = np.stack([rotations.quaternion_from_matrix(pose.local).ravel() for pose in live])
+    assert np.array_equal(small[:, : wanted.shape[1]], wanted)
+    assert np.array_equal(poses(eight.predict(table(READINGS), {"precision": "fp32"})), wide)
+    first = predictor.predict(table(READINGS[:20]), {"session": "eight", "precision": "int8"})
+    then = predictor.predict(table(READINGS[20:]), {"session": "eight"})
+    assert np.array_equal(np.concatenate([poses(first), poses(then)]), small)
+    state = predictor.predict(table(READINGS[:20]), {"state": "new", "precision": "int8"})["state"].iloc[-1]
+    with pytest.raises(BadData, match="not one of this model"):
+        predictor.predict(table(READINGS[20:]), {"state": state})
+    assert np.array_equal(poses(predictor.predict(table(READINGS[20:]), {"state": state, "precision": "int8"})), poses(then))
+
+
 def test_wrong_requests_are_refused(predictor: Predictor) -> None:
     for given, says in [
         ({"sesion": "a"}, "no parameter `sesion`; did you mean 'session'"),
         ({"sensor_set": "hmd_4imus"}, "sensor_set is 'hmd_4imus'"),
+        ({"precision": "int4"}, "precision is 'int4'.*int8"),
         ({"session": "a", "state": "new"}, "not both"),
     ]:
         with pytest.raises(UsageError, match=says):
@@ -315,6 +334,17 @@ def test_a_recording_without_a_head_says_so(predictor: Predictor, tmp_path: Path
 def stream(folder: Path, *words: str) -> None:
     running = predict.streaming(arguments(*words))
     assert running is not None and running(folder) == 0
+
+
+def test_recordings_and_streams_take_8_bits(folder: Path, tmp_path: Path, predictor: Predictor) -> None:
+    path = json_lines(tmp_path / "one.jsonl", READINGS)
+    small = predictor.predict(table(READINGS), {"precision": "int8"})
+    frame, _ = predict.read_inputs(arguments(str(path), "--precision", "int8"))
+    assert np.array_equal(poses(predictor.predict(frame)), poses(small))
+    stream(folder, "--stream", str(path), "--precision", "int8", "--out", str(tmp_path / "out.csv"))
+    assert np.abs(poses(pd.read_csv(tmp_path / "out.csv")) - poses(small)).max() < 1e-6
+    with pytest.raises(SystemExit):
+        arguments(str(path), "--precision", "int4")
 
 
 def test_a_stream_is_answered_line_by_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], predictor: Predictor) -> None:

@@ -143,3 +143,17 @@ def test_a_pipe_is_read_line_by_line() -> None:
             writing.flush()
             lines = lines or stream.text(reading, "pipe")
             assert same([next(lines)], [wanted])
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(5, 6, 7))
+    values[:, 4] = np.nan
+    values[2, 1] = np.nan
+    stream.write(tmp_path / "new" / "a.csv", [stream.Reading(0.1 * number, each) for number, each in enumerate(values)])
+    with stream.opened(str(tmp_path / "new" / "a.csv"), io.StringIO()) as lines:
+        found = list(lines)
+    assert all(isinstance(line, stream.Reading) for line in found)
+    np.testing.assert_allclose(np.stack([line.values for line in found]), values, rtol=1e-8)
+    assert [line.t for line in found] == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
+    assert "rshin" not in (tmp_path / "new" / "a.csv").read_text().partition("\n")[0]

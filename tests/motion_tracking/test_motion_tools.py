@@ -126,6 +126,9 @@ def test_export_onnx(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert TOOLS["export-onnx"]([str(folder), "--out", str(tmp_path / "step.onnx")]) == 0
     assert "largest difference from PyTorch" in capsys.readouterr().out
     assert (tmp_path / "step.onnx").read_bytes() == (folder / "step.onnx").read_bytes()
+    assert TOOLS["export-onnx"]([str(folder), "--out", str(tmp_path / "small.onnx"), "--precision", "int8"]) == 0
+    assert (tmp_path / "small.onnx").read_bytes() == (folder / "step_int8.onnx").read_bytes()
+    assert [path.name for path in tmp_path.glob("*.onnx*")] in (["step.onnx", "small.onnx"], ["small.onnx", "step.onnx"])
 
 
 def test_calibrate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,9 +148,10 @@ def test_calibrate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_bench(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert TOOLS["bench"]([str(folder), "--frames", "20"]) == 0
+    for words in ([], ["--precision", "int8"]):
+        assert TOOLS["bench"]([str(folder), "--frames", "20", *words]) == 0
     shown = capsys.readouterr().out
-    assert all(word in shown for word in ("step alone: p50", "reading to pose: p50", "p99", "MB"))
+    assert all(shown.count(word) == 2 for word in ("step alone: p50", "reading to pose: p50", "MB"))
     with pytest.raises(UsageError, match="1 or more"):
         TOOLS["bench"]([str(folder), "--frames", "0"])
 

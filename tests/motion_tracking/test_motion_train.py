@@ -21,6 +21,7 @@ from tenfold.motion_tracking import config, onnx_step, predictor_folder, sensors
 from tenfold.motion_tracking.windows import Source, Windows
 
 SERVING = predictor_folder.Serving("central")
+TEMPORAL = pytest.mark.parametrize("temporal", ["lstm", "transformer_window"])
 
 
 @pytest.fixture(autouse=True)
@@ -114,16 +115,16 @@ def test_learning_rate() -> None:
 
 @pytest.mark.slow
 def test_run_makes_what_it_says(features: Path, tmp_path: Path) -> None:
-    block = replace(MODEL, variants=["one_lstm", "shape_zero", "only_hmd"])
+    block = replace(MODEL, variants=["one_lstm", "shape_zero", "only_hmd", "one_transformer"])
     report = made(features, block, tmp_path)
     records = json.loads((tmp_path / "out/model.json").read_text())["networks"]
     assert (
         [record["variant"] for record in records]
-        == ["", "one_lstm", "shape_zero", "only_hmd"]
+        == ["", "one_lstm", "shape_zero", "only_hmd", "one_transformer"]
         == [r["variant"] for r in report.facts["networks"]]
     )
-    assert [record["steps"] for record in records] == [6, 3, 3, 1]
-    assert abs(records[1]["parameters"] / records[0]["parameters"] - 1) < 0.05
+    assert [record["steps"] for record in records] == [6, 3, 3, 1, 3]
+    assert all(abs(records[k]["parameters"] / records[0]["parameters"] - 1) < 0.05 for k in (1, 4))
     history = tables.read(tmp_path / "out/networks/full/seed0/curves.parquet").to_pylist()
     assert [row["epoch"] for row in history] == [1, 2, 3] and all(np.isfinite(row[train.ERROR]) for row in history)
     network = train.load_network(tmp_path / "out")
@@ -164,8 +165,9 @@ class Killer:
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_training_ends_with_the_same_bits(features: Path, tmp_path: Path) -> None:
-    block = replace(MODEL, dropout=0.1)
+@TEMPORAL
+def test_killed_and_resumed_training_ends_with_the_same_bits(temporal: str, features: Path, tmp_path: Path) -> None:
+    block = replace(MODEL, temporal=temporal, dropout=0.1)
     made(features, block, tmp_path / "whole")
     with pytest.raises(Stopped):
         made(features, block, tmp_path / "cut", Killer(1))
@@ -179,19 +181,21 @@ def test_killed_and_resumed_training_ends_with_the_same_bits(features: Path, tmp
 
 
 @pytest.mark.slow
-def test_training_lowers_the_error(features: Path, tmp_path: Path) -> None:
-    block = replace(MODEL, skip="none", skip_alphas=[], epochs=40, windows_per_clip=4, validate_every=40)
+@TEMPORAL
+def test_training_lowers_the_error(temporal: str, features: Path, tmp_path: Path) -> None:
+    block = replace(MODEL, temporal=temporal, skip="none", skip_alphas=[], epochs=40, windows_per_clip=4, validate_every=40)
     made(features, block, tmp_path)
     history = tables.read(tmp_path / "out/networks/full/seed0/curves.parquet").to_pylist()
     assert history[-1]["train/loss"] < 0.7 * history[0]["train/loss"]
 
 
-def test_half_precision_gives_nearly_the_same_loss_and_gradient(features: Path) -> None:
+@TEMPORAL
+def test_half_precision_gives_nearly_the_same_loss_and_gradient(temporal: str, features: Path) -> None:
     source, found = Source(features), {}
     torch.manual_seed(0)
     batch = windows(features).batch(np.arange(4))
     for precision in ("fp32", "bf16"):
-        block = replace(MODEL, skip="none", skip_alphas=[], precision=precision)
+        block = replace(MODEL, temporal=temporal, skip="none", skip_alphas=[], precision=precision)
         network = train.begin(source, block, 0)
         loss = train.objective(network, source, block)(batch)["loss"]
         loss.backward()

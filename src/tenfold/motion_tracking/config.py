@@ -32,7 +32,7 @@ class Make:
 class Network:
     """Shape of the network. `canonical`, `standardise`, `skip`, `poles`, `shape_alpha`, `head_dropout` are own additions, off in the paper's recipe.
 
-    `shape_alpha`, `yaw_alpha`: 1 means no filter.
+    `shape_alpha`, `yaw_alpha`: 1 means no filter. `temporal_window`: frames that `transformer_window` sees, the present one with them.
     """
 
     hidden: int
@@ -43,7 +43,8 @@ class Network:
     dropout: float
     head_dropout: float
     head_hidden: int
-    temporal: Literal["lstm", "gru", "none"]
+    temporal: Literal["lstm", "gru", "transformer_window", "none"]
+    temporal_window: int
     spatial: Literal["transformer", "none"]
     tokens: Literal["components", "one"]
     hand_in_head: bool
@@ -68,7 +69,7 @@ class Model(Network):
     full network. `switch`: share of windows whose sensor set changes on the way. `noise`: levels of the features from which windows are drawn
     beside clean ones. `ridge`, `shape_ridge`: strength with which the linear map is held back, for poses and for the shape, of which a clip
     has but one; `fit_frames`: most frames that it is fitted to; `skip_lr`: its learning rate as a share of `lr`, 0 to leave it as fitted.
-    `clip_gradient`: 0 for none. `precision`: of everything but the LSTMs and the kinematics.
+    `clip_gradient`: 0 for none. `precision`: of everything but LSTMs, `transformer_window` and the kinematics.
     """
 
     MEMORY: ClassVar = ("batch", "window", "hidden")

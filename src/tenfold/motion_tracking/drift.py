@@ -1,15 +1,20 @@
 """How far the sensors' columns have moved from one set of rows to another, token by token (specification section 11)."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tenfold.core import tables
+from tenfold.core.errors import BadData
+from tenfold.core.stage import Note
 from tenfold.motion_tracking import columns
 
 Floats = npt.NDArray[np.float64]
 
+STATS_FILE = "stats.parquet"
 STATS = pa.schema({"column": pa.int64(), "token": pa.string(), **dict.fromkeys(("mean", "std", "min", "max"), pa.float64())})
 DRIFT = pa.schema(
     {
@@ -89,6 +94,23 @@ def compare(reference: pa.Table, now: pa.Table, against: str) -> pa.Table:
         worst = int(mine[(np.abs(shift[mine]) + np.abs(spread[mine])).argmax()])
         rows.append([against, token, far, wide, worst, far > FAR or wide > WIDE])
     return pa.Table.from_pylist([dict(zip(DRIFT.names, row, strict=True)) for row in rows], DRIFT)
+
+
+def since(previous: Path, now: Path) -> pa.Table:
+    """Drift (DRIFT) of the train clips in the features folder `now` from those in the features folder `previous`.
+
+    Raises BadData where `previous` has no statistics, or those of other columns; Corrupt where they cannot be read.
+    """
+    reference, found = (tables.read(folder / STATS_FILE) for folder in (previous, now))
+    if not reference.schema.equals(STATS) or reference["token"] != found["token"]:
+        raise BadData(f"{previous / STATS_FILE} describes other columns than today's: there is nothing to compare.")
+    return compare(reference, found, "previous version")
+
+
+def note(label: str, moved: pa.Table) -> Note:
+    """A drift as people see it."""
+    rows = [[row["against"], row["token"], round(row["shift"], 2), round(row["spread"], 2), row["drifted"]] for row in moved.to_pylist()]
+    return Note(label, "table", {"columns": ["against", "token", "shift", "spread", "drifted"], "rows": rows})
 
 
 def _columns(stats: pa.Table) -> tuple[Floats, Floats]:

@@ -31,6 +31,7 @@ from tenfold.motion_tracking import (
     imu,
     metrics,
     over_time,
+    parity,
     rotations,
     shown,
     skeleton,
@@ -69,6 +70,10 @@ PER_JOINT = pa.schema(
 )
 PICTURED = (("ridge_yaw", "hmd"),)
 """Rivals that are drawn beside ours."""
+COST_FRAMES = 300
+"""Most frames for which each network is timed."""
+PARITY = {"six": "1", "joint_mean": "cm", "joint_most": "cm", "mpjpe": "cm", "jitter": "m/s^3", "mb": "MB", "p50": "ms", "p95": "ms"}
+"""Units of what `parity.compare` tells of a step."""
 
 
 @dataclass(frozen=True)
@@ -105,15 +110,18 @@ def run(
     nets = networks(model)
     scored = _scored(tests, nets, model, baselines, block, out / "parts", progress)
     results = [_result(tests, job, one) for job, one in scored.items()]
-    progress.stage("live and over time", 4)
+    progress.stage("live and over time", 5)
     first = nets[0]
     live, curves = _live(tests, train.load_network(model, *first), model / "predictor" / "step.onnx", block, progress)
+    live |= _steps(tests, model, nets, block)
+    progress.advance()
     kept = _pictures(tests, train.load_network(model, *first), baselines, scored, first, block, out)
     curves += kept
     progress.advance()
     rows = metrics.measure(results, tests.clips, identity, block.bootstrap, block.seed)
     rows += _live_rows(Subject(identity, "ours", "", first[1]), live, block)
-    rows += _sizes(identity, model)
+    rows += _parity_rows(Subject(identity, "ours", "", first[1]), live["steps"])
+    rows += _sizes(identity, model, live["networks"])
     table = core_metrics.to_table(rows)
     judged = claims.judge(table)
     tables.write(_per_sequence(tests, results), out / "per_sequence.parquet")
@@ -298,13 +306,39 @@ def _live_rows(subject: Subject, live: dict[str, Any], block: config.Evaluation)
     return rows
 
 
-def _sizes(identity: dict[str, str], model: Path) -> list[Row]:
-    """Parameters and gradient steps of every network."""
+def _steps(tests: Trials, model: Path, nets: Sequence[tuple[str, int]], block: config.Evaluation) -> dict[str, Any]:
+    """`steps`: PyTorch, fp32 and int8 beside each other; `networks`: by variant what a frame costs, of the first seed of each."""
+    firsts = {variant: seed for variant, seed in reversed(nets)}
+    loaded = {variant: train.load_network(model, variant, firsts[variant]) for variant in sorted(firsts)}
+    costs = parity.costs(loaded, min(block.bench_frames, COST_FRAMES))
+    return {
+        "steps": parity.compare(loaded[""], model / "predictor", tests, block.stream_frames),
+        "networks": {variant: {**cost, "seed": firsts[variant]} for variant, cost in costs.items()},
+    }
+
+
+def _parity_rows(subject: Subject, steps: dict[str, dict[str, float]]) -> list[Row]:
+    rows = []
+    for step, found in steps.items():
+        of = metrics.slice_of(step=step)
+        for name, scale in PARITY.items():
+            better: core_metrics.Better = "none" if name == "jitter" else "down"
+            frames, timed = int(found["frames"]), scale == "ms"
+            rows.append(subject.row(f"parity_{name}", found[name], frames, better, slice=of, scale=scale, timing=timed))
+    return rows
+
+
+def _sizes(identity: dict[str, str], model: Path, costs: dict[str, dict[str, float]]) -> list[Row]:
+    """Parameters and gradient steps of every network; time of a frame and size of its graph, of the first seed of each variant."""
     rows = []
     for record in json.loads((model / "model.json").read_text())["networks"]:
         subject = Subject(identity, "ours", record["variant"], int(record["seed"]))
         for name in ("parameters", "steps"):
             rows.append(subject.row(name, float(record[name]), 1, "none"))
+    for variant, cost in costs.items():
+        subject = Subject(identity, "ours", variant, int(cost["seed"]))
+        rows.append(subject.row("network_ms", cost["ms"], int(cost["frames"]), "down", scale="ms", timing=True))
+        rows.append(subject.row("network_mb", cost["mb"], 1, "down", scale="MB"))
     return rows
 
 

@@ -73,12 +73,12 @@ def noisy(made: Truth, level: str, block: config.Features, clip_id: str) -> Arra
     return sensors.rows(sensors.Readings(rotation, perfect.position, read.acceleration), None if present.all() else present)
 
 
-def run(dataset: Path, files: Path, block: config.Features, out: Path, progress: Progress, previous: Path | None = None) -> Made:
+def run(dataset: Path, files: Path, block: config.Features, out: Path, progress: Progress) -> Made:
     """Rows of every clip of the folder `dataset` (samples.parquet, about.json), whose paths start at `files`.
 
     Writes what `clips` describes, `body.npz` (the neutral body's joints), `stats.parquet` (a row a column, over the train clips),
-    `checks.parquet` (a row a clip) and `drift.parquet`: of the test clips from the train clips, and of the train clips from those of the
-    features in `previous`. Raises Corrupt for a clip that is not what the dataset was made of, UsageError for an unknown noise level.
+    `checks.parquet` (a row a clip) and `drift.parquet` (of the test clips from the train clips). Raises Corrupt for a clip that is not
+    what the dataset was made of, UsageError for an unknown noise level.
     """
     for level in (*block.train_noise, *block.test_noise):
         if level not in (*CONDITIONS, *imu.LEVELS) or level == "clean":
@@ -104,7 +104,7 @@ def run(dataset: Path, files: Path, block: config.Features, out: Path, progress:
         tables.write(store.noise_index(), out / "noise" / "index.parquet")
     body.save_small(out / "body.npz", on.neutral)
     store.close()
-    return _measure(out, on.neutral, previous, progress)
+    return _measure(out, on.neutral, progress)
 
 
 def _read(files: Path, row: Row) -> amass.Motion:
@@ -240,7 +240,7 @@ def _starts(lengths: Sequence[int]) -> list[int]:
     return [0, *np.cumsum(lengths[:-1], dtype=np.int64).tolist()] if lengths else []
 
 
-def _measure(out: Path, neutral: Body, previous: Path | None, progress: Progress) -> Made:
+def _measure(out: Path, neutral: Body, progress: Progress) -> Made:
     """Statistics and checks in one pass over the rows, clip by clip."""
     made = clips.Clips.open(out)
     moments = {"train": drift.Moments.none(), "test": drift.Moments.none()}
@@ -252,21 +252,17 @@ def _measure(out: Path, neutral: Body, previous: Path | None, progress: Progress
             moments[clip.split].add(x)
         progress.advance()
     stats = moments["train"].table()
-    tables.write(stats, out / "stats.parquet")
+    tables.write(stats, out / drift.STATS_FILE)
     tables.write(pa.Table.from_pylist(checks, CHECKS), out / "checks.parquet")
-    moved = [drift.compare(stats, moments["test"].table(), "test split")]
-    if previous is not None and (previous / "stats.parquet").is_file():
-        moved.append(drift.compare(tables.read(previous / "stats.parquet"), stats, "previous version"))
-    table = pa.concat_tables(moved)
-    tables.write(table, out / "drift.parquet")
+    moved = drift.compare(stats, moments["test"].table(), "test split")
+    tables.write(moved, out / "drift.parquet")
     noise = ", ".join(made.levels) or "none"
-    shown = [[row["against"], row["token"], round(row["shift"], 2), round(row["spread"], 2), row["drifted"]] for row in table.to_pylist()]
     notes = [
         Note("Clips", "int", len(made.index)),
         Note("Rows", "int", len(made)),
         Note("Minutes", "float", round(len(made) / skeleton.RATE_HZ / 60, 1)),
         Note("Noisy rows", "text", noise),
-        Note("Drift", "table", {"columns": ["against", "token", "shift", "spread", "drifted"], "rows": shown}),
+        drift.note("Drift", moved),
     ]
     facts = {
         "clips": len(made.index),

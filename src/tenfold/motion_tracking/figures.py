@@ -1,6 +1,7 @@
 """Pictures of the report: charts and skeleton strips as PNG bytes."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ NAMES = {
 SENSORS = {"hmd": "headset + hands", "hmd_2imus": "+ 2 shin IMUs", "hmd_3imus": "+ pelvis IMU"}
 COLOURS = dict(zip(SENSORS, figures.PALETTE, strict=False))
 _GREY = "#888888"
+_MARKERS = "osD^vP*Xh"
 LEFT = (1, 4, 7, 10, 13, 16, 18, 20)
 RIGHT = (2, 5, 8, 11, 14, 17, 19, 21)
 LIMBS = ["#D55E00" if joint in LEFT else "#0072B2" if joint in RIGHT else "#222222" for joint in range(1, skeleton.COUNT)]
@@ -129,6 +131,25 @@ def ablations(values: Mapping[str, Triple]) -> bytes:
     axis.set_yticks(range(len(values)), list(values))
     axis.invert_yaxis()
     axis.set_xlabel("MPJPE, full network over variant (equal steps; below 1: the full one is better)")
+    return figures.png(fig, DPI)
+
+
+@figures.style()
+def costs(panels: Mapping[str, Mapping[str, tuple[float, Triple]]]) -> bytes:
+    """Error (cm) against the time of a frame (ms) of each network; a panel a sensor set: title -> network -> (ms, (value, lo, hi))."""
+    names = list(dict.fromkeys(name for given in panels.values() for name in given))
+    fig, axes = figures.new(9.6, 3.6, 1, len(panels))
+    shown: dict[str, Any] = {}
+    for axis, (title, given) in zip(axes[0], panels.items(), strict=True):
+        for name, (ms, (value, _, _)) in given.items():
+            number = names.index(name)
+            colour, marker = figures.PALETTE[number % len(figures.PALETTE)], _MARKERS[number % len(_MARKERS)]
+            shown[name] = axis.plot(ms, value, linestyle="none", marker=marker, markersize=8, color=colour, alpha=0.8)[0]
+        axis.set_title(title)
+        axis.set_xlabel("ms a frame")
+        axis.set_xlim(0, 1.1 * max((ms for ms, _ in given.values()), default=1.0))
+    axes[0, 0].set_ylabel("MPJPE, cm")
+    fig.legend([shown[name] for name in names], names, loc="outside lower center", ncols=4)
     return figures.png(fig, DPI)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tenfold.core.errors import UsageError
-from tenfold.motion_tracking import canonical, columns, config, filters, memory, skeleton
+from tenfold.motion_tracking import canonical, columns, config, filters, memory, skeleton, torch_window
 from tenfold.motion_tracking.torch_lstm import BatchedGRU, BatchedLSTM
 
 LEAK = 0.01
@@ -41,7 +41,10 @@ OWNER = _owner()
 
 
 class State(NamedTuple):
-    """What is carried from frame to frame: h, c (blocks, tokens, B, hidden), and the filters' memory (B, M). All zero: a fresh start."""
+    """What is carried from frame to frame: h, c (blocks, tokens, B, ...), and the filters' memory (B, M). All zero: a fresh start.
+
+    Behind B an LSTM has (hidden,) in both, a window of frames what `torch_window.carried` says.
+    """
 
     h: Tensor
     c: Tensor
@@ -161,8 +164,8 @@ class Network(nn.Module):
     def start(self, batch: int) -> State:
         """The state before the first frame."""
         like = self.get_buffer("mean")
-        zeros = like.new_zeros(self.options.blocks, self.tokens, batch, self.options.hidden)
-        return State(zeros, zeros.clone(), like.new_zeros(batch, memory.width(self.places)))
+        h, c = (like.new_zeros(self.options.blocks, self.tokens, batch, *sides) for sides in carried(self.options))
+        return State(h, c, like.new_zeros(batch, memory.width(self.places)))
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, Tensor, State]:
         """x (B, T, 135), masked, to local rotations in 6D (B, T, 132), betas (B, T, 16) and the state after the last frame."""
@@ -207,7 +210,7 @@ class Network(nn.Module):
         return slow
 
     def body(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Tokens, blocks and heads: pose (B, T, 132), betas (B, T, 16) and the new h, c (blocks, tokens, B, H)."""
+        """Tokens, blocks and heads: pose (B, T, 132), betas (B, T, 16) and the new h, c."""
         batch, frames = x.shape[:2]
         y = self.embedding(x)  # (B, T, K, H)
         hs, cs = [], []
@@ -263,18 +266,33 @@ def _groups(options: config.Network) -> list[list[tuple[tuple[int, int], int]]]:
     return found
 
 
+def carried(options: config.Network) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Sides of h and c behind (blocks, tokens, B)."""
+    if options.temporal == "transformer_window":
+        return torch_window.carried(options.hidden, options.temporal_window)
+    return (options.hidden,), (options.hidden,)
+
+
 def _temporal(options: config.Network, tokens: int) -> nn.Module:
     if options.temporal == "lstm":
         return BatchedLSTM(tokens, options.hidden, options.weight_norm)
+    if options.temporal == "transformer_window":
+        if options.temporal_window < 2:
+            raise UsageError(f"model.temporal_window is {options.temporal_window}: it must be 2 frames or more")
+        return torch_window.BatchedWindow(tokens, options.hidden, _heads(options), options.temporal_window, options.dropout)
     return BatchedGRU(tokens, options.hidden) if options.temporal == "gru" else nn.Identity()
 
 
 def _spatial(options: config.Network) -> nn.Module:
     if options.spatial == "none":
         return nn.Identity()
+    return nn.Sequential(*(Layer(options.hidden, _heads(options), options.ff, options.dropout) for _ in range(options.layers)))
+
+
+def _heads(options: config.Network) -> int:
     if options.hidden % options.heads:
         raise UsageError(f"model.heads is {options.heads}: it must divide model.hidden, {options.hidden}")
-    return nn.Sequential(*(Layer(options.hidden, options.heads, options.ff, options.dropout) for _ in range(options.layers)))
+    return options.heads
 
 
 def _head(wide: int, hidden: int, out: int) -> nn.Sequential:

@@ -19,8 +19,8 @@ NAMES = {"lshin": "lfoot", "rshin": "rfoot", "lhand_in_head": "lhand_inhead", "r
 """The official name of a token where it differs."""
 
 PAPER = config.Network(
-    hidden=256, blocks=2, layers=3, heads=8, ff=2048, dropout=0.1, head_dropout=0.0, head_hidden=256, temporal="lstm", spatial="transformer",
-    tokens="components", hand_in_head=True, shape="estimate", rot6d="cross", weight_norm=True, canonical="none", yaw_alpha=1.0,
+    hidden=256, blocks=2, layers=3, heads=8, ff=2048, dropout=0.1, head_dropout=0.0, head_hidden=256, temporal="lstm", temporal_window=40,
+    spatial="transformer", tokens="components", hand_in_head=True, shape="estimate", rot6d="cross", weight_norm=True, canonical="none", yaw_alpha=1.0,
     standardise=False, skip="none", skip_alphas=[], poles=0, pole_alpha=0.5, shape_alpha=1.0,
 )  # fmt: skip
 """The released network: its size, and its way from six numbers to a rotation."""

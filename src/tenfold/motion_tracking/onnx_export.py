@@ -1,6 +1,6 @@
 """The step as an ONNX graph with its state as plain inputs and outputs: any runtime can carry it, and nothing is hidden in a session.
 
-Inputs x (B, 135), masked, h, c (blocks, tokens, B, H), memory (B, M); outputs pose (B, 132), betas (B, 16), h_next, c_next, memory_next.
+Inputs x (B, 135), masked, h, c (blocks, tokens, B, ...), memory (B, M); outputs pose (B, 132), betas (B, 16), h_next, c_next, memory_next.
 B is free. A network without filters has no `memory`. Zeros are a fresh start. Written node by node from the trained arrays, so that it
 needs no exporter: weight norm folded, both products of an LSTM in one, attention's scale in its weights.
 """
@@ -18,13 +18,16 @@ from torch import Tensor, nn
 from tenfold.core import atomic
 from tenfold.core.errors import BadData
 from tenfold.motion_tracking import canonical, columns, memory, onnx_step, skeleton
-from tenfold.motion_tracking.network import LEAK, OUT, OWNER, PELVIS, SHINS, Layer, Network
+from tenfold.motion_tracking.network import LEAK, OUT, OWNER, PELVIS, SHINS, Layer, Network, carried
 from tenfold.motion_tracking.onnx_graph import Graph
 from tenfold.motion_tracking.step import Step
 from tenfold.motion_tracking.torch_lstm import BatchedGRU, BatchedLSTM
+from tenfold.motion_tracking.torch_window import BatchedWindow
 
 TOLERANCE = 1e-5
 PROBE = 8  # frames that both runtimes see after an export
+EMBEDDING, LINEAR_MAP = "embedding", "linear_map"
+"""Names of the nodes that multiply the network's inputs."""
 
 Array = npt.NDArray[np.float32]
 
@@ -56,14 +59,15 @@ def difference(step: Step, other: onnx_step.OnnxStep, batch: int = 3) -> float:
         state = type(state)(*new)
         found, carried = other(x, carried)
         for true, mine in ((pose, found.pose), (betas, found.betas)):
-            worst = max(worst, float((torch.from_numpy(mine) - true).abs().max() / true.abs().max().clamp(min=1)))
+            # NumPy's maximum keeps what is no number
+            worst = float(np.maximum(worst, float((torch.from_numpy(mine) - true).abs().max() / true.abs().max().clamp(min=1))))
     return worst
 
 
 def build(network: Network) -> onnx.ModelProto:
     """The graph of one frame."""
     options, graph = network.options, Graph()
-    blocks, tokens, hidden, wide = options.blocks, network.tokens, options.hidden, memory.width(network.places)
+    blocks, tokens, wide = options.blocks, network.tokens, memory.width(network.places)
     with torch.no_grad():
         kept = _Kept(graph, network.places)
         x, towards = _inputs(graph, network, kept)
@@ -85,13 +89,15 @@ def build(network: Network) -> onnx.ModelProto:
         graph.node("Identity", pose, output="pose")
         graph.node("Identity", betas, output="betas")
         kept.write()
-    carried: dict[str, list[int | str]] = {name: [blocks, tokens, "B", hidden] for name in ("h", "c")}
+    state: dict[str, list[int | str]] = {
+        name: [blocks, tokens, "B", *sides] for name, sides in zip(("h", "c"), carried(options), strict=True)
+    }
     if network.places:
-        carried["memory"] = ["B", wide]
+        state["memory"] = ["B", wide]
     made: dict[str, list[int | str]] = {"pose": ["B", columns.POSE_WIDTH], "betas": ["B", skeleton.BETAS]}
     return graph.model(
-        {"x": ["B", columns.WIDTH], **carried},
-        {**made, **{f"{name}_next": shape for name, shape in carried.items()}},
+        {"x": ["B", columns.WIDTH], **state},
+        {**made, **{f"{name}_next": shape for name, shape in state.items()}},
         "one frame of full-body motion from sensors; zeros in h, c and memory are a fresh start",
     )
 
@@ -147,7 +153,7 @@ def _linear(graph: Graph, network: Network, x: str, kept: _Kept) -> str:
     alphas = network.options.skip_alphas
     wide = graph.node("Concat", *[x] * len(alphas), axis=1)
     slow = kept.low_pass("skip", wide, np.repeat(np.array(alphas, np.float32), columns.WIDTH))
-    parts = graph.split(graph.linear(slow, _array(network.skip.weight), _array(network.skip.bias)), 3, 1)
+    parts = graph.split(graph.linear(slow, _array(network.skip.weight), _array(network.skip.bias), LINEAR_MAP), 3, 1)
     found = parts[0]
     for part, place in ((parts[1], SHINS), (parts[2], PELVIS)):
         largest = graph.node("ReduceMax", graph.node("Abs", graph.slice(x, place.start, place.stop)), graph.constant([1]), keepdims=1)
@@ -159,15 +165,14 @@ def _linear(graph: Graph, network: Network, x: str, kept: _Kept) -> str:
 def _body(graph: Graph, network: Network, x: str) -> tuple[str, str]:
     tokens, hidden = network.tokens, network.options.hidden
     embedding = network.embedding
-    y = graph.node("LeakyRelu", graph.linear(x, _array(embedding.matrix()), _array(embedding.bias)), alpha=LEAK)
+    y = graph.node("LeakyRelu", graph.linear(x, _array(embedding.matrix()), _array(embedding.bias), EMBEDDING), alpha=LEAK)
     y = _norm(graph, graph.reshape(y, 0, tokens, hidden), embedding.norm)
     hs, cs = [], []
     for number, (temporal, spatial) in enumerate(zip(network.temporal, network.spatial, strict=True)):
-        if isinstance(temporal, BatchedLSTM | BatchedGRU):
+        if not isinstance(temporal, nn.Identity):
             h, c = (graph.node("Gather", name, graph.constant(number), axis=0) for name in ("h", "c"))
-            y = graph.node("Transpose", y, perm=[1, 0, 2])
-            y, c = _lstm(graph, temporal, y, h, c) if isinstance(temporal, BatchedLSTM) else (_gru(graph, temporal, y, h), c)
-            hs.append(graph.node("Unsqueeze", y, graph.constant([0])))
+            y, h, c = _temporal(graph, temporal, graph.node("Transpose", y, perm=[1, 0, 2]), h, c)
+            hs.append(graph.node("Unsqueeze", h, graph.constant([0])))
             cs.append(graph.node("Unsqueeze", c, graph.constant([0])))
             y = graph.node("Transpose", y, perm=[1, 0, 2])
         for layer in spatial if isinstance(spatial, nn.Sequential) else []:
@@ -180,6 +185,18 @@ def _body(graph: Graph, network: Network, x: str) -> tuple[str, str]:
     if network.shape_head is None:
         return pose, graph.mul(graph.slice(pose, 0, skeleton.BETAS), graph.constant(0.0))
     return pose, _head(graph, network.shape_head, y)
+
+
+def _temporal(graph: Graph, temporal: nn.Module, x: str, h: str, c: str) -> tuple[str, str, str]:
+    """x (tokens, B, H) and what a block carries to the same."""
+    if isinstance(temporal, BatchedLSTM):
+        h, c = _lstm(graph, temporal, x, h, c)
+        return h, h, c
+    if isinstance(temporal, BatchedGRU):
+        h = _gru(graph, temporal, x, h)
+        return h, h, c
+    assert isinstance(temporal, BatchedWindow)
+    return _window(graph, temporal, x, h, c)
 
 
 def _lstm(graph: Graph, lstm: BatchedLSTM, x: str, h: str, c: str) -> tuple[str, str]:
@@ -206,6 +223,30 @@ def _gru(graph: Graph, gru: BatchedGRU, x: str, h: str) -> str:
     reset, update = (graph.node("Sigmoid", graph.add(given[at], carried[at])) for at in (0, 1))
     new = graph.node("Tanh", graph.add(given[2], graph.mul(reset, carried[2])))
     return graph.add(new, graph.mul(update, graph.sub(h, new)))
+
+
+def _window(graph: Graph, window: BatchedWindow, x: str, h: str, c: str) -> tuple[str, str, str]:
+    heads, before, hidden = window.heads, window.before, window.norm1.normalized_shape[0]
+
+    def linear(y: str, name: str, first: int = 0, last: int | None = None, scale: float = 1.0) -> str:
+        weight, bias = (window.get_parameter(each)[:, first:last] * scale for each in (name, f"bias_{name}"))
+        return graph.add(graph.node("MatMul", y, graph.constant(_array(weight.transpose(1, 2)))), graph.constant(_array(bias[:, None])))
+
+    q = graph.reshape(linear(x, "qkv", 0, hidden, (hidden // heads) ** -0.5), 0, 0, heads, 1, hidden // heads)
+    new = linear(x, "qkv", hidden)
+    one = graph.add(graph.mul(graph.slice(x, 0, 1, axis=2), graph.constant(0.0)), graph.constant(1.0))
+    h = graph.node("Concat", h, graph.node("Unsqueeze", new, graph.constant([2])), axis=2)
+    c = graph.node("Concat", c, one, axis=2)
+    k, v = (graph.reshape(graph.slice(h, at, at + hidden, axis=3), 0, 0, before + 1, heads, hidden // heads) for at in (0, hidden))
+    scores = graph.node("MatMul", q, graph.node("Transpose", k, perm=[0, 1, 3, 4, 2]))
+    scores = graph.add(scores, graph.constant(_array(window.lag.flip(-1)[:, None, :, None])))
+    seen = graph.node("Greater", graph.node("Unsqueeze", c, graph.constant([2, 3])), graph.constant(0.0))
+    weights = graph.node("Softmax", graph.node("Where", seen, scores, graph.constant(-np.inf)), axis=-1)
+    mixed = graph.reshape(graph.node("MatMul", weights, graph.node("Transpose", v, perm=[0, 1, 3, 2, 4])), 0, 0, hidden)
+    x = _norm(graph, graph.add(x, linear(mixed, "mix")), window.norm1)
+    inner = graph.node("Relu", linear(x, "up"))
+    x = _norm(graph, graph.add(x, linear(inner, "down")), window.norm2)
+    return x, graph.slice(h, 1, before + 1, axis=2), graph.slice(c, 1, before + 1, axis=2)
 
 
 def _layer(graph: Graph, layer: Layer, x: str, tokens: int) -> str:

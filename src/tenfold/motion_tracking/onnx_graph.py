@@ -54,9 +54,9 @@ class Graph:
         """a - b."""
         return self.node("Sub", a, b, output=output)
 
-    def linear(self, x: str, weight: npt.NDArray[np.float32], bias: npt.NDArray[np.float32] | None) -> str:
-        """x (..., in) times weight (out, in) transposed, plus bias."""
-        product = self.node("MatMul", x, self.constant(weight.T))
+    def linear(self, x: str, weight: npt.NDArray[np.float32], bias: npt.NDArray[np.float32] | None, name: str = "") -> str:
+        """x (..., in) times weight (out, in) transposed, plus bias; `name` is that of the product's node."""
+        product = self.node("MatMul", x, self.constant(weight.T), name=name)
         return product if bias is None else self.add(product, self.constant(bias))
 
     def low_pass(self, u: str, before: str, alpha: npt.ArrayLike, output: str = "") -> str:

@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 
-OPTIONS: dict[str, Any] = {"session": "", "reset": False, "sensor_set": "auto", "shape": "live", "state": "", "calibration": ""}
+OPTIONS: dict[str, Any] = {
+    "session": "", "reset": False, "sensor_set": "auto", "shape": "live", "precision": predictor_folder.FP32, "state": "", "calibration": "",
+}  # fmt: skip
 """Parameters of a request with their defaults; `state` is `new` or what an answer gave, `calibration` the text of a calibration's file."""
+PRECISIONS = tuple(predictor_folder.STEPS)
 ROWS = tuple(f"x{number}" for number in range(columns.WIDTH))
 """Columns of a request that brings the 135 values themselves."""
 RECORDING = "recording"
@@ -46,21 +49,26 @@ class Predictor:
 
     def __init__(self, parts: predictor_folder.Parts, body: bodies.Body | None = None) -> None:
         self.parts, self.step = parts, parts.step
+        self._steps = {parts.precision: parts.step}
         self.body = parts.body if body is None else body
         self.sessions: Sessions[Live] = Sessions()
 
     @classmethod
-    def load(cls, folder: Path, body: Path | None = None) -> Self:
-        """From the folder `predictor` of a model. `body`: model.npz of the body, where it is licensed and did not come with it.
+    def load(cls, folder: Path, body: Path | None = None, precision: str = predictor_folder.FP32) -> Self:
+        """From the folder `predictor` of a model. `body`: model.npz of the body, where it is licensed and did not come with it. A step of
+        another precision than this one is opened when it is first asked for.
 
         Raises BadData, Corrupt; BadData for another body than the one trained with.
         """
-        parts = predictor_folder.read(Path(folder))
+        parts = predictor_folder.read(Path(folder), precision)
         return cls(parts) if body is None else cls(parts, _own_body(body, parts))
 
-    def live(self, calibration: calibrations.Calibration | None = None, shape: str = "live") -> Live:
-        """A stream of its own, from its first frame."""
-        return Live(self.step, self.body, calibration=calibration, shape=shape)
+    def live(self, calibration: calibrations.Calibration | None = None, shape: str = "live", precision: str = "") -> Live:
+        """A stream of its own, from its first frame; with the step of this precision, or the one that was loaded."""
+        which = precision or self.parts.precision
+        if which not in self._steps:
+            self._steps[which] = predictor_folder.step(self.parts.folder, self.parts.description, which)
+        return Live(self._steps[which], self.body, calibration=calibration, shape=shape)
 
     def predict(self, frame: "pd.DataFrame", params: Mapping[str, Any] | None = None) -> "pd.DataFrame":
         """One row of `recording.COLUMNS` for each row of raw readings (`stream.NAMES`, `t`) or of the 135 values (`x0` ... `x134`).
@@ -80,7 +88,7 @@ class Predictor:
         calibration = calibrations.parse(options["calibration"], "calibration") if options["calibration"] else None
 
         def fresh() -> Live:
-            return self.live(calibration, options["shape"])
+            return self.live(calibration, options["shape"], options["precision"])
 
         if many:
             return self._recordings(frame, fresh, options["sensor_set"])
@@ -155,6 +163,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shape", default="live", choices=SHAPES, help="live: a shape a frame; steady: its mean, which stays once it is found"
     )
+    parser.add_argument(
+        "--precision", default=predictor_folder.FP32, choices=PRECISIONS, help="weights of the step: 32 bits, or 8 in a smaller file"
+    )
     parser.add_argument("--calibration", type=Path, metavar="FILE", help="how the sensors sit (`tenfold tool motion_tracking calibrate`)")
     parser.add_argument("--body", type=Path, metavar="MODEL_NPZ", help="the body, where the predictor does not bring it")
     parser.add_argument("--joints", action="store_true", help="also the joints' positions (jsonl)")
@@ -172,7 +183,7 @@ def streaming(args: argparse.Namespace) -> Callable[[Path], int] | None:
     kind = args.format or (ending if ending in recording.FORMATS else "jsonl")
 
     def run(folder: Path) -> int:
-        predictor = Predictor.load(folder, args.body)
+        predictor = Predictor.load(folder, args.body, args.precision)
         live = predictor.live(calibration, args.shape)
         written = recording.writer(kind, out, sys.stdout, predictor.body, args.joints)
         with stream.opened(args.stream, sys.stdin) as lines:
@@ -256,7 +267,7 @@ def read_inputs(args: argparse.Namespace) -> "tuple[pd.DataFrame, list[str]]":
         part.insert(0, RECORDING, name)
         frames.append(part)
     frame = pd.concat(frames, ignore_index=True)
-    frame.attrs.update(sensor_set=args.sensor_set, shape=args.shape)
+    frame.attrs.update(sensor_set=args.sensor_set, shape=args.shape, precision=args.precision)
     if args.calibration:
         calibrations.read(args.calibration)
         frame.attrs["calibration"] = args.calibration.read_text("utf-8")
@@ -312,7 +323,7 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
     options = {**OPTIONS, **given}
     if options["session"] and options["state"]:
         raise UsageError("give `session` (the state is kept here) or `state` (it is kept by you), not both")
-    for name, known in (("sensor_set", SENSOR_SETS), ("shape", SHAPES)):
+    for name, known in (("sensor_set", SENSOR_SETS), ("shape", SHAPES), ("precision", PRECISIONS)):
         if options[name] not in known:
             raise UsageError(f"{name} is {options[name]!r}{params.did_you_mean(str(options[name]), known)}")
     return options

@@ -111,7 +111,7 @@ def run(
         ),
         how=_how(found, provenance),
         data=_data(folders),
-        cost=page.join(report_folder.shown(charts, captions, ("latency",)), _cost(found, folders["model"], provenance)),
+        cost=page.join(report_folder.shown(charts, captions, ("latency", "costs")), _cost(found, folders["model"], provenance)),
         provenance=page.provenance(provenance),
         script=canvas.SCRIPT if played else "",
     )
@@ -341,6 +341,10 @@ def _charts(found: Evaluation, folders: Mapping[str, Path], block: config.Report
     if all(len(c[0]) for c in latency.values()):
         told = {"step": "network alone", "frame": "sensors to skeleton"}
         charts["latency"] = figures.lines({"Frames done within": {told[k]: c for k, c in latency.items()}}, ("ms", "% of frames"), log="x")
+    measured = {figures.SENSORS[e]: _costs(found, e) for e in columns.MASKS}
+    if any(len(given) > 1 for given in measured.values()):
+        charts["costs"] = figures.costs(measured)
+        captions["costs"] = _edge(found)
     return charts, captions
 
 
@@ -355,6 +359,32 @@ _CAPTIONS = {
     "training": "Full network, a line a seed.",
     "latency": "One frame after the other through the exported step, one thread.",
 }
+
+
+def _costs(found: Evaluation, sensors: str) -> dict[str, tuple[float, Triple]]:
+    """Each network's ms a frame and error with one sensor set, by its words; those without that set are left out."""
+    n, rows = found.numbers, {}
+    for variant in ("", *n.variants()):
+        ms, error = n.get("ours", "network_ms", variant=variant), found.triple("ours", "mpjpe", variant, sensors=sensors)
+        size = n.get("ours", "parameters", variant=variant)
+        if ms is not None and error[0] is not None and size is not None:
+            rows[f"{variant or 'full'}, {size / 1e6:.2f} M"] = (ms, error)
+    return rows
+
+
+def _edge(found: Evaluation) -> str:
+    """The picture's words: which networks no other one beats in both, by sensor set."""
+    told = []
+    for each in columns.MASKS:
+        points = {name.partition(",")[0]: (ms, error[0] or 0.0) for name, (ms, error) in _costs(found, each).items()}
+        best = [one for one in points.items() if not any(p != one[1] and p[0] <= one[1][0] and p[1] <= one[1][1] for p in points.values())]
+        told.append(f"{figures.SENSORS[each]}: {', '.join(f'{name} ({ms:.2f} ms, {cm:.2f} cm)' for name, (ms, cm) in best)}")
+    steps = {variant: found.numbers.get("ours", "steps", variant=variant) or 0 for variant in ("", *found.numbers.variants())}
+    shorter = "Variants are trained for fewer steps than `full`: compare them with `reference`. " if min(steps.values()) < steps[""] else ""
+    return (
+        "Median time of a frame through the exported step, one thread, against the error; M: million parameters. Equal graphs are timed once. "
+        f"{shorter}No other network is at least as fast and as accurate as these. {'; '.join(told)}."
+    )
 
 
 def _drawn(clips: Sequence[Shown], count: int) -> list[Shown]:
@@ -433,6 +463,20 @@ def _drift(features: Path) -> Html:
     return page.join(page.heading("Drift of the sensors' columns"), page.table(heads, rows)) if rows else Html("")
 
 
+_STEPS = {"torch": "PyTorch", "fp32": "ONNX, fp32", "int8": "ONNX, int8"}
+
+
+def _eight_bits(steps: Mapping[str, Mapping[str, float]]) -> str:
+    """What weights of 8 bits buy and cost."""
+    full, small = steps["fp32"], steps["int8"]
+    share, slower = small["mb"] / full["mb"], small["p50"] / full["p50"]
+    return (
+        f"{small['frames']:.0f} frames of {small['clips']:.0f} test clips with all sensors, one thread, each clip from a fresh state. Weights of 8 bits "
+        f"take {100 * share:.0f} % of the file and {slower:.2f} times the time of a frame; the error changes by {small['mpjpe'] - full['mpjpe']:+.3f} cm "
+        f"and the jitter by {small['jitter'] - full['jitter']:+.1f} m/s³. The linear map, where there is one, keeps 32 bits."
+    )
+
+
 def _cost(found: Evaluation, model: Path, provenance: Mapping[str, Any]) -> Html:
     live, summary = found.summary["streaming"], found.summary
     rows: list[list[Cell]] = [
@@ -443,6 +487,10 @@ def _cost(found: Evaluation, model: Path, provenance: Mapping[str, Any]) -> Html
     made: list[list[Cell]] = [
         [r["variant"] or "full", int(r["seed"]), int(r["parameters"]), int(r["steps"]), float(r["seconds"])] for r in records
     ]
+    steps: list[list[Cell]] = [
+        [words, *(live["steps"][name][k] for k in ("six", "joint_mean", "joint_most", "mpjpe", "jitter", "mb", "p50", "p95"))]
+        for name, words in _STEPS.items()
+    ]
     gaps = ", ".join(f"{name}: {value:.1e}" for name, value in live["differences"].items())
     note = (
         f"Greatest difference from the whole stream in one call, by chunk: {gaps}. When all IMUs vanish or return, no joint jumps by more than "
@@ -452,6 +500,12 @@ def _cost(found: Evaluation, model: Path, provenance: Mapping[str, Any]) -> Html
     return page.join(
         page.table(["one frame, ms", "median", "95 %", "99 %"], rows, "Exported step, one thread"),
         page.paragraph(note),
+        page.table(
+            ["step", "6D, most", "joints, mean cm", "joints, most cm", "MPJPE, cm", "jitter, m/s³", "MB", "median, ms", "95 %, ms"],
+            steps,
+            "Three forms of the same step: how far from PyTorch's, and how good",
+        ),
+        page.paragraph(_eight_bits(live["steps"])),
         page.table(["variant", "seed", "parameters", "steps", "seconds"], made, "Training"),
         page.seconds_taken(provenance, "What this partition took to make"),
     )

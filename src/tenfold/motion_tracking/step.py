@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from tenfold.motion_tracking.network import LEAK, Network, State
-from tenfold.motion_tracking.torch_lstm import BatchedGRU, BatchedLSTM, cell
+from tenfold.motion_tracking.torch_lstm import BatchedLSTM, cell
 
 
 class Step(nn.Module):
@@ -48,7 +48,7 @@ class Step(nn.Module):
                 y = one.transpose(0, 1)
                 hs.append(one)
                 cs.append(other)
-            elif isinstance(temporal, BatchedGRU):
+            elif not isinstance(temporal, nn.Identity):
                 out, one, other = temporal(y.transpose(0, 1)[:, None], h[number], c[number])
                 y = out[:, 0].transpose(0, 1)
                 hs.append(one)

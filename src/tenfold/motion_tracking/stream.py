@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tenfold.core import atomic
 from tenfold.core.errors import BadData
 from tenfold.motion_tracking import columns
 
@@ -103,6 +104,16 @@ def table(frame: "pd.DataFrame", name: str) -> list[Reading]:
     for place, column in places:
         values[:, place] = cells[:, column]
     return [Reading(float(t), row.reshape(COUNT, 7)) for t, row in zip(times, values, strict=True)]
+
+
+def write(path: Path, readings: Sequence[Reading]) -> None:
+    """The frames as CSV: `t` and the columns of sensors that ever say something; an empty cell where one is silent."""
+    values = np.stack([each.values for each in readings])
+    spoken = np.repeat(np.isfinite(values).any(axis=(0, 2)), values.shape[2])
+    lines = [",".join(["t", *(name for name, there in zip(NAMES, spoken, strict=True) if there)])]
+    for each, row in zip(readings, values.reshape(len(values), -1)[:, spoken].tolist(), strict=True):
+        lines.append(",".join([f"{each.t:.9g}", *("" if math.isnan(cell) else f"{cell:.9g}" for cell in row)]))
+    atomic.write_text(path, "\n".join(lines) + "\n")
 
 
 def names_of(names: Iterable[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""`tenfold tool motion_tracking NAME ...`: BVH to AMASS's layout, the step as ONNX, calibration of own sensors, latency."""
+"""`tenfold tool motion_tracking NAME ...`: foreign recordings to our layouts, scores, the step as ONNX, calibration, latency."""
 
 import argparse
 import hashlib
@@ -13,8 +13,20 @@ import numpy as np
 import numpy.typing as npt
 
 from tenfold.core.errors import BadData, UsageError
+from tenfold.motion_tracking import (
+    amass,
+    amass_file,
+    bvh,
+    calibration,
+    columns,
+    kinematics,
+    real_clips,
+    recording,
+    rotations,
+    skeleton,
+    stream,
+)
 from tenfold.motion_tracking import body as bodies
-from tenfold.motion_tracking import bvh, calibration, columns, kinematics, real_clips, recording, rotations, skeleton, stream
 
 Floats = npt.NDArray[np.float64]
 
@@ -68,17 +80,83 @@ def convert_bvh(arguments: Sequence[str]) -> int:
     return 0
 
 
+def convert_freedancing(arguments: Sequence[str]) -> int:
+    """Clips of PICO-FreeDancing to streams for `tenfold predict`, with their truth in AMASS's layout: CLIP... --out FOLDER [--fps HZ]"""
+    parser = _parser("convert-freedancing", convert_freedancing)
+    parser.add_argument("clips", nargs="+", type=Path, metavar="CLIP", help="a folder with hmd_sensor_data.pt and gt_body_parms.pt")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="gets SUBJECT_CLIP.csv and amass/FreeDancing/SUBJECT/CLIP_poses.npz"
+    )
+    parser.add_argument(
+        "--fps", type=float, default=skeleton.RATE_HZ, metavar="HZ", help="frames a second; the files do not say (default 60)"
+    )
+    args = parser.parse_args(list(arguments))
+    if not 0 < args.fps <= amass.MAX_RATE_HZ:
+        raise UsageError(f"--fps is {args.fps:g}; a rate over 0 and up to {amass.MAX_RATE_HZ:g} Hz is wanted")
+    from tenfold.motion_tracking import freedancing
+
+    failed = 0
+    for folder in args.clips:
+        try:
+            clip = freedancing.read(folder)
+        except BadData as error:
+            print(error, file=sys.stderr)
+            failed += 1
+            continue
+        subject, name = folder.resolve().parent.name or "unknown", folder.resolve().name
+        target = args.out / f"{subject}_{name}.csv"
+        truth = args.out / "amass" / "FreeDancing" / subject / f"{name}{amass.ENDING}"
+        stream.write(target, clip.readings(args.fps))
+        amass_file.write(truth, clip.local, clip.trans, clip.betas, args.fps, gender=clip.gender)
+        apart = ", ".join(f"{sensor} {angle:.1f}" for sensor, angle in clip.apart().items())
+        felt = ", ".join(f"{length:.2f}" for length in np.linalg.norm(clip.acceleration[:, stream.POSED :].mean(axis=0), axis=-1))
+        print(f"{target}: {len(clip.local)} frames at {args.fps:g} Hz; truth {truth}")
+        print(f"  turned against the true bones (median, degrees): {apart}")
+        print(f"  mean acceleration of the shins (m/s^2, near 0 where gravity is removed): {felt}")
+    if failed:
+        raise BadData(f"{failed} of {len(args.clips)} clips could not be converted; the reasons are above")
+    return 0
+
+
+def score(arguments: Sequence[str]) -> int:
+    """Predicted poses against true ones, both in AMASS's layout: POSES TRUTH [--body MODEL_NPZ] [--truth-body MODEL_NPZ]"""
+    parser = _parser("score", score)
+    parser.add_argument("poses", type=Path, metavar="POSES", help="what `tenfold predict` wrote")
+    parser.add_argument("truth", type=Path, metavar="TRUTH", help="the same recording, from its first frame on")
+    parser.add_argument("--body", type=Path, metavar="MODEL_NPZ", help="body of the poses (default: the project's own)")
+    parser.add_argument("--truth-body", type=Path, metavar="MODEL_NPZ", help="body of the truth (default: the same)")
+    args = parser.parse_args(list(arguments))
+    from tenfold.motion_tracking import metrics, pair
+
+    form = _body(args.body)
+    true = pair.read(args.truth, form if args.truth_body is None else _body(args.truth_body))
+    found = pair.score(pair.read(args.poses, form), true)
+    for name, about in metrics.METRICS.items():
+        if name in found:
+            value = f"{found[name]:.3f} {about.scale}" if np.isfinite(found[name]) else "no frame has a value"
+            print(f"{about.words}: {value}")
+    print(f"jitter of the truth: {pair.score(true, true)['jitter']:.3f} m/s^3; {len(true)} true frames at 60 Hz")
+    return 0
+
+
 def export_onnx(arguments: Sequence[str]) -> int:
-    """The step of a trained network as an ONNX graph, checked against PyTorch: PREDICTOR --out FILE"""
+    """The step of a trained network as an ONNX graph, compared with PyTorch: PREDICTOR --out FILE [--precision int8]"""
     parser = _parser("export-onnx", export_onnx)
     parser.add_argument("predictor", type=Path, metavar="PREDICTOR", help="folder `predictor` of a model, or a network's own folder")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
+    _precision(parser)
     args = parser.parse_args(list(arguments))
-    from tenfold.motion_tracking import onnx_export, train
+    from tenfold.motion_tracking import onnx_export, onnx_int8, predictor_folder, train
 
     described = args.predictor / "predictor.json"
     sha256 = json.loads(described.read_text())["body_sha256"] if described.is_file() else ""
-    worst = onnx_export.export(train.read_network(args.predictor), args.out, sha256)
+    network = train.read_network(args.predictor)
+    if args.precision == predictor_folder.INT8:
+        with tempfile.TemporaryDirectory(prefix="tenfold-") as scratch:
+            onnx_export.export(network, Path(scratch) / "step.onnx", sha256)
+            worst = onnx_int8.export(network, Path(scratch) / "step.onnx", args.out)
+    else:
+        worst = onnx_export.export(network, args.out, sha256)
     size = args.out.stat().st_size
     digest = hashlib.sha256(args.out.read_bytes()).hexdigest()
     print(f"{args.out}: {size / 1e6:.1f} MB, largest difference from PyTorch {worst:.1e}, sha256 {digest}")
@@ -117,11 +195,12 @@ def calibrate(arguments: Sequence[str]) -> int:
 
 
 def bench(arguments: Sequence[str]) -> int:
-    """Time of a frame on this machine, the step alone and all from reading to pose: PREDICTOR [--frames N] [--threads N]"""
+    """Time of a frame on this machine, the step alone and all from reading to pose: PREDICTOR [--frames N] [--threads N] [--precision int8]"""
     parser = _parser("bench", bench)
     parser.add_argument("predictor", type=Path, metavar="PREDICTOR", help="folder `predictor` of a model")
     parser.add_argument("--frames", type=int, default=600, metavar="N", help="timed frames (default 600)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of ONNX Runtime (default 1)")
+    _precision(parser)
     args = parser.parse_args(list(arguments))
     if args.frames < 1 or args.threads < 1:
         raise UsageError("--frames and --threads are 1 or more")
@@ -129,10 +208,9 @@ def bench(arguments: Sequence[str]) -> int:
 
     from tenfold.motion_tracking import predictor_folder
     from tenfold.motion_tracking.live import Live
-    from tenfold.motion_tracking.onnx_step import OnnxStep
 
-    parts = predictor_folder.read(args.predictor)
-    step = OnnxStep(args.predictor / "step.onnx", args.threads, str(parts.description["step_sha256"]))
+    parts = predictor_folder.read(args.predictor, args.precision)
+    step = predictor_folder.step(args.predictor, parts.description, args.precision, args.threads)
     live, state = Live(step, parts.body), step.start()
     readings = swaying(args.frames + WARM_UP, parts.body or _body(None))
     alone, whole = np.empty(len(readings)), np.empty(len(readings))
@@ -199,12 +277,22 @@ def _body(path: Path | None) -> bodies.Body:
         return bodies.load(own)
 
 
+def _precision(parser: argparse.ArgumentParser) -> None:
+    from tenfold.motion_tracking import predictor_folder
+
+    parser.add_argument(
+        "--precision", default=predictor_folder.FP32, choices=list(predictor_folder.STEPS), help="weights of the step (default fp32)"
+    )
+
+
 def _parser(name: str, tool: Callable[[Sequence[str]], int]) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(f"tenfold tool motion_tracking {name}", description=(tool.__doc__ or "").partition(":")[0])
 
 
 TOOLS: dict[str, Callable[[Sequence[str]], int]] = {
     "convert-bvh": convert_bvh,
+    "convert-freedancing": convert_freedancing,
+    "score": score,
     "export-onnx": export_onnx,
     "calibrate": calibrate,
     "bench": bench,

@@ -92,7 +92,9 @@ def load_network(model: Path, variant: str = "", seed: int = 0) -> Network:
 def read_network(folder: Path) -> Network:
     """The network of a folder with weights.safetensors and network.json. Raises Corrupt."""
     try:
-        options = params.typed(config.Network, json.loads((folder / "network.json").read_text()), str(folder / "network.json"))
+        # of one that was stored before there was such a field: it does not read it
+        given = {"temporal_window": 0, **json.loads((folder / "network.json").read_text())}
+        options = params.typed(config.Network, given, str(folder / "network.json"))
         network = Network(options)
         network.load_state_dict(safetensors.torch.load_file(folder / "weights.safetensors"))
     except (safetensors.SafetensorError, OSError, ValueError, KeyError, RuntimeError, UsageError) as error:

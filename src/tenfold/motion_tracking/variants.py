@@ -10,7 +10,9 @@ from tenfold.motion_tracking import columns, config
 CHANGES: dict[str, dict[str, Any]] = {
     "reference": {},  # the full network with as many steps as the variants have
     "one_lstm": {"tokens": "one", "spatial": "none"},
+    "one_transformer": {"tokens": "one", "spatial": "none", "temporal": "transformer_window"},
     "gru": {"temporal": "gru"},
+    "transformer_window": {"temporal": "transformer_window"},
     "no_time": {"temporal": "none"},
     "no_attention": {"spatial": "none"},
     "no_hand_in_head": {"hand_in_head": False},
@@ -45,7 +47,7 @@ def parse(name: str, block: config.Model) -> Variant:
         dropped = ["shape", "bone"]
     if dropped:
         changed = replace(changed, loss_weights={loss: 0.0 if loss in dropped else weight for loss, weight in block.loss_weights.items()})
-    if name == "one_lstm":
+    if name.startswith("one_"):
         changed = replace(changed, hidden=_equal_hidden(block, changed))
     if name.startswith("only_"):
         # as many windows of its sensor set as the unified network sees of it
@@ -58,8 +60,9 @@ def _equal_hidden(full: config.Model, plain: config.Model) -> int:
     from tenfold.motion_tracking.network import parameters
 
     target = parameters(full)
-    low, high = 1, 64 * full.hidden
+    each = plain.heads if plain.temporal == "transformer_window" else 1
+    low, high = 1, 64 * full.hidden // each
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if parameters(replace(plain, hidden=middle)) <= target else (low, middle)
-    return low
+        low, high = (middle, high) if parameters(replace(plain, hidden=each * middle)) <= target else (low, middle)
+    return each * low
