@@ -90,9 +90,14 @@ def launchpad(page: "Page", ui: Ui, partition: str, paper: str = PAPER) -> str:
     page.goto(f"{ui.dagster}/locations/tenfold/jobs/{paper}/playground")
     page.get_by_placeholder("Partition").click()
     page.get_by_text(partition, exact=True).click()
-    # Until the partition's numbers have come, the editor holds the job's empty overrides.
-    page.wait_for_function(r"/overrides:\s*\n/.test(document.querySelector('.CodeMirror')?.CodeMirror.getValue() ?? '')")
-    return editor(page)
+    expect(page.locator(".CodeMirror").first).to_contain_text(f"{paper}__baselines")
+    # Until the partition's numbers have come, the editor holds the job's empty overrides. (The page forbids evaluating a condition in it.)
+    for _ in range(900):
+        found = editor(page)
+        if re.search(r"overrides:\s*\n", found):
+            return found
+        page.wait_for_timeout(100)
+    raise AssertionError(f"no numbers of {partition} in the launchpad: {found}")
 
 
 def editor(page: "Page", text: str | None = None) -> str:
