@@ -35,6 +35,19 @@ def test_motions_are_told_apart_by_their_matches(motion: str, status: str, seed:
     assert found.reason == "" or (found.reason[0].isupper() and found.reason.endswith("."))
 
 
+@pytest.mark.parametrize(
+    "motion, cause, remedy",
+    [
+        ("rotation", "the camera did not move from its place", "move it between the photos"),
+        ("planar", "a flat scene does not determine K", "include something off the plane"),
+        ("translation", "A motion without rotation", "turn the camera between the photos"),
+    ],
+)
+def test_a_refusal_names_its_cause_and_the_remedy(motion: str, cause: str, remedy: str) -> None:
+    reason = of_matches(scene(1, motion, points=120, noise=0.3)).reason
+    assert cause in reason and reason.endswith(f"{remedy}.") and "% of the matches" in reason
+
+
 def test_one_good_pair_is_enough() -> None:
     s = scene(1, "translation", points=120, noise=0.3)
     R, t = s.R.copy(), s.t.copy()

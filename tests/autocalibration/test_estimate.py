@@ -1,6 +1,7 @@
 """A whole scene: which views go together, cameras that are never mixed, rows of the calibration table."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -110,6 +111,45 @@ def test_no_camera_where_there_is_none(truth: dict[str, Scene], motion: str) -> 
 def test_time_limit_of_a_scene(truth: dict[str, Scene]) -> None:
     rows = rows_of(scene(7, points=60, views=5), truth, settings=ransac.Settings(4, 2.0, 1e-6), triplets=10)
     assert len(rows) == 4 and rows[-1]["status"] == "ok"
+
+
+def test_noise_that_the_threshold_cuts_in_two_gets_a_wider_one(truth: dict[str, Scene]) -> None:
+    made = scene(9, points=150, noise=2.0)
+    row = rows_of(made, truth)[-1]
+    assert row["status"] == "ok" and abs(row["fx"] - 700) < 4 * row["sd_f"]
+    assert "the inlier threshold was raised to 4 px" in row["reason"] and row["hypotheses"] == 2 * SETTINGS.samples, "both attempts count"
+    held = strictly(made, truth)
+    assert held["status"] == "low_confidence" and held["fx"] is None and "raise the threshold" in held["reason"]
+    assert held["hypotheses"] == SETTINGS.samples and row["cpu_s"] > 0
+    quiet = rows_of(scene(9, points=150, noise=0.5), truth)[-1]
+    assert "raised" not in quiet["reason"] and quiet["hypotheses"] == SETTINGS.samples
+
+
+def strictly(made: Scene, truth: dict[str, Scene]) -> dict[str, Any]:
+    """The scene's row where the threshold is the user's own."""
+    truth["scene"] = made
+    found = estimate.calibrations(given(made), "focal", fake_solver.start(), SIZE, CAMERA[2:4], SETTINGS, 4, 1, strict=True)
+    return found[-1][0]
+
+
+def test_noise_beyond_the_wider_threshold_too_is_said_of_both(truth: dict[str, Scene]) -> None:
+    made = scene(10, points=150, noise=4.0)
+    row, held = rows_of(made, truth)[-1], strictly(made, truth)
+    assert row["status"] == held["status"] == "low_confidence" and row["fx"] is None
+    assert row["reason"].startswith(f"{held['reason']}; nor is there an answer at 4 px: ") and "threshold of 4 px" in row["reason"]
+    assert row["hypotheses"] == 2 * SETTINGS.samples
+
+
+def test_no_wider_threshold_is_tried_without_time(truth: dict[str, Scene]) -> None:
+    made = scene(9, points=150, noise=2.0)
+    row = rows_of(made, truth, settings=ransac.Settings(SETTINGS.samples, SETTINGS.threshold_px, 1e-6))[-1]
+    assert row["status"] == "low_confidence" and "4 px" not in row["reason"]
+
+
+@pytest.mark.parametrize("motion", ["rotation", "planar", "translation"])
+def test_a_wider_threshold_makes_no_camera_where_there_is_none(truth: dict[str, Scene], motion: str) -> None:
+    row = rows_of(scene(11, motion, points=100, noise=2.0), truth)[-1]
+    assert row["status"] != "ok" and row["fx"] is None and row["reason"]
 
 
 def test_unknown_solver(monkeypatch: pytest.MonkeyPatch) -> None:

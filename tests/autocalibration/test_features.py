@@ -1,5 +1,6 @@
 """Tracks and pairs of scenes: bounded, resumable, and what cannot be used is counted, not kept."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,19 @@ def test_order_of_rows_does_not_matter() -> None:
     one = features.verified("a", features.Observations.of(track, view, x), BLOCK)
     two = features.verified("a", features.Observations.of(track[order], view[order], x[order]), BLOCK)
     assert all(np.array_equal(one.pairs[pair].F, two.pairs[pair].F) for pair in one.pairs)
+
+
+def test_another_threshold_gives_the_pairs_that_it_would_have_given_at_first() -> None:
+    made = scene(5, points=60, noise=1.5)
+    track, view, x = rows(made.x)
+    observations = features.Observations.of(track, view, x)
+    narrow = features.verified("a", observations, BLOCK)
+    wide = features.verified("a", observations, replace(BLOCK, threshold_px=4.0))
+    found = features.within(narrow, 4.0, BLOCK.seed)
+    assert list(found.pairs) == list(wide.pairs) and found.tracks is observations
+    for pair, other in zip(found.pairs.values(), wide.pairs.values(), strict=True):
+        assert np.array_equal(pair.F, other.F) and pair.inliers == other.inliers > narrow.pairs[pair.i, pair.j].inliers
+    assert features.within(narrow, 1e-9, BLOCK.seed).pairs == {}, "a pair without a fundamental matrix is left out"
 
 
 def test_common_tracks_of_views() -> None:

@@ -13,7 +13,7 @@ from autocalibration import fake_solver
 from autocalibration.small_scenes import Scene, scene
 from PIL import Image
 
-from tenfold.autocalibration import colmap_db, config, estimate, features, geometry, predict, predictor_folder, scenes
+from tenfold.autocalibration import colmap_db, config, estimate, evaluate, features, geometry, predict, predictor_folder, scenes
 from tenfold.autocalibration.predict import Predictor
 from tenfold.core.errors import BadData, Corrupt, UsageError
 from tenfold.core.progress import Progress
@@ -235,6 +235,23 @@ def test_noise_beyond_the_threshold_is_no_certain_answer(predictor: Predictor) -
     assert not strict["answer"] and strict["status"] == "low_confidence" and "raise the threshold" in strict["reason"]
     wide = predictor.predict(frame, SIZE).iloc[0]
     assert wide["answer"] and abs(wide["fx"] - 700) < 4 * wide["sd_fx"] and "raised to 4 px" in wide["reason"]
+
+
+@pytest.mark.parametrize(("noise", "says"), [(0.5, ""), (2.0, "raised to 4 px"), (4.0, "nor is there an answer at 4 px")])
+def test_an_evaluation_answers_or_refuses_as_a_prediction_does(predictor: Predictor, tmp_path: Path, noise: float, says: str) -> None:
+    made = scene(15, points=150, noise=noise)
+    frame = table(made)
+    row = predictor.predict(frame, SIZE).iloc[0]
+    observations, _ = features.clean(*(frame[name].to_numpy() for name in ("track_id", "view_id")), frame[["x", "y"]].to_numpy())
+    given = features.verified("a", observations, config.Features(2.0, 4096, 15, 0))
+    start = tmp_path / "predictor" / "focal.npz"
+    task = evaluate.Task(
+        given, "focal", start, 0, (640, 480), (320.0, 240.0), {}, MODEL.samples, MODEL.threshold_px, MODEL.triplets, "ours"
+    )
+    own = evaluate.rows_of(task)[-1]
+    assert (row["status"], row["reason"], row["inliers"]) == (own["status"], own["reason"], own["inliers"])
+    assert row["answer"] == (own["status"] == "ok") == (noise < 4) and says in row["reason"]
+    assert not row["answer"] or (row["fx"], row["sd_fx"]) == (own["fx"], own["sd_f"])
 
 
 def test_results_are_written(predictor: Predictor, tmp_path: Path) -> None:

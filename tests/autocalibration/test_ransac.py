@@ -140,6 +140,13 @@ def test_the_stated_uncertainty_is_honest_with_noise_of_half_the_threshold() -> 
     assert 0.4 < np.sqrt(np.mean(np.square(off))) < 1.0
 
 
+@given(noise=st.floats(0, 1e6), more=st.floats(0, 1e6), threshold=st.floats(1e-3, 1e3))
+def test_the_last_loss_grows_with_the_noise_between_its_bounds(noise: float, more: float, threshold: float) -> None:
+    one, two = ransac.last_loss(noise, threshold), ransac.last_loss(noise + more, threshold)
+    assert threshold / 2 <= one <= two <= 2 * threshold == ransac.last_loss(threshold, threshold)
+    assert one in (threshold / 2, 3 * noise, 2 * threshold) and ransac.last_loss(float("nan"), threshold) == threshold
+
+
 def test_noise_as_large_as_the_threshold_is_said() -> None:
     for seed in (40, 41):
         found = calibrate(scene(seed, points=120, noise=2.0))

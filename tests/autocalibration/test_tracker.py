@@ -12,7 +12,7 @@ from tenfold.autocalibration.machine import newton
 from tenfold.autocalibration.problems import Problem
 from tenfold.autocalibration.program import compiled
 from tenfold.autocalibration.start_system import StartSystem
-from tenfold.autocalibration.tracker import CAREFUL, FAST, FOUND, RETRY, TIGHT, TWICE, Options, _moving, doubles, track
+from tenfold.autocalibration.tracker import CAREFUL, FAST, FOUND, RETRY, TIGHT, TWICE, Options, doubles, moving_terms, track
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def test_the_program_is_a_newton_step(problem_id: str) -> None:
     n = problem.unknowns
     points = rng.standard_normal((LANES, n)) + 1j * rng.standard_normal((LANES, n))
     times = rng.uniform(0, 1, LANES)
-    coefficients = _moving(problem, base, target[None])[0][compiled(problem).moving].reshape(-1)
+    coefficients = moving_terms(problem, base, target[None])[0][compiled(problem).moving].reshape(-1)
     lanes = np.ones((1, LANES))
     tables = [
         np.ascontiguousarray(each)

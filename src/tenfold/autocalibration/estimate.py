@@ -3,15 +3,16 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tenfold.autocalibration import combine
+from tenfold.autocalibration import combine, features
 from tenfold.autocalibration.features import Pair, Scene
-from tenfold.autocalibration.ransac import LEAST, Estimate, Settings, TripletResult, calibrate_triplet
+from tenfold.autocalibration.ransac import LEAST, NOISY, Estimate, Settings, TripletResult, calibrate_triplet
 from tenfold.autocalibration.start_system import StartSystem
 from tenfold.core.errors import UsageError
 
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
     from tenfold.autocalibration.roots import Candidates
 
 Floats = npt.NDArray[np.float64]
+Results = list[tuple[dict[str, Any], TripletResult | None]]
 
+STAGES = ("minimal", "refined")
+COST = ("cpu_s", "hypotheses", "roots", "real", "physical", "lost")
+WIDER = 2.0  # times the threshold: the one that is tried where the noise is too large for it
 PARTNERS = 12  # views that one view is combined with, where there are many
 MANY = 30  # views
 
@@ -141,19 +146,58 @@ def calibrations(
     triplets: int,
     seed: int,
     cameras: Mapping[int, str] | None = None,
-) -> list[tuple[dict[str, Any], TripletResult | None]]:
-    """As `scene`, each row with the result that it stands for (None for the scene's own rows)."""
-    solver, solve = SOLVERS.get(name), solve_of(name)
+    strict: bool = False,
+) -> Results:
+    """As `scene`, each row with the result that it stands for (None for the scene's own rows).
+
+    Where no set of views answers and the noise is too large for the threshold, all are calibrated once more within one `WIDER` times as
+    large, and the scene's reason says so. `strict`: the threshold is the user's own and stays.
+    """
+    solver = SOLVERS.get(name)
+    base = {"scene": scene.name, "method": METHOD(name), "seed": seed, "kind": solver.kind if solver else ""}
+    run = partial(_of_sets, solve=solve_of(name), start=start, size=size, principal=principal, seed=seed, base=base)
     assert solver is not None
-    began = time.monotonic()
-    made: list[tuple[dict[str, Any], TripletResult | None]] = []
-    base = {"scene": scene.name, "method": METHOD(name), "seed": seed, "kind": solver.kind}
     mixed = (
         ""
         if not cameras or len(set(map(cameras.get, scene.tracks.views))) < 2
         else "several cameras: the one with most views is calibrated"
     )
-    for views in choose(scene, solver.views, triplets, cameras):
+    sets = choose(scene, solver.views, triplets, cameras)
+    if not sets:
+        reason = "; ".join(filter(None, [f"needs at least {solver.views} views of one camera with {LEAST} common tracks", mixed]))
+        return [(_row({**base, "triplet": "", "stage": stage}, None, stage, reason), None) for stage in STAGES]
+    began = time.monotonic()
+    made, said = run(scene, sets, settings), [mixed]
+    left = None if settings.max_seconds is None else settings.max_seconds - (time.monotonic() - began)
+    if not strict and too_noisy(made) and (left is None or left > 0):
+        px = WIDER * settings.threshold_px
+        again = run(features.within(scene, px, seed), sets, Settings(settings.samples, px, left))
+        if answers(again):
+            made, said = _with_cost_of(again, made), [f"noisy points: the inlier threshold was raised to {px:g} px", mixed]
+        else:
+            made, said = _with_cost_of(made, again), [f"nor is there an answer at {px:g} px: {_merged(again, 'refined')['reason']}", mixed]
+    for stage in STAGES:
+        row = _merged(made, stage)
+        made.append(({**row, "reason": "; ".join(filter(None, [row["reason"], *said]))}, None))
+    return made
+
+
+def _of_sets(
+    scene: Scene,
+    sets: Sequence[tuple[int, ...]],
+    settings: Settings,
+    *,
+    solve: "Callable[..., Candidates]",
+    start: StartSystem,
+    size: tuple[int, int],
+    principal: Floats,
+    seed: int,
+    base: Mapping[str, Any],
+) -> Results:
+    """Rows and result of each set of views: the first in any case, the others while there is time. `base`: columns that all rows share."""
+    began = time.monotonic()
+    made: Results = []
+    for views in sets:
         left = None if settings.max_seconds is None else settings.max_seconds - (time.monotonic() - began)
         if made and left is not None and left <= 0:
             break
@@ -162,21 +206,34 @@ def calibrations(
         limited = Settings(settings.samples, settings.threshold_px, None if left is None else max(left, 1e-3))
         of_views = int(np.random.SeedSequence([seed, *views]).generate_state(1)[0] >> 1)
         result = calibrate_triplet(
-            x, solve, start, principal=principal, size=size, settings=limited, seed=of_views, fundamentals=known, kind=solver.kind
+            x, solve, start, principal=principal, size=size, settings=limited, seed=of_views, fundamentals=known, kind=base["kind"]
         )
         label = "-".join(map(str, views))
-        made += [(_row({**base, "triplet": label, "stage": stage}, result, stage), result) for stage in ("minimal", "refined")]
-    if not made:
-        reason = f"needs at least {solver.views} views of one camera with {LEAST} common tracks"
-        rows = [
-            _row({**base, "triplet": "", "stage": stage}, None, stage, "; ".join(filter(None, [reason, mixed])))
-            for stage in ("minimal", "refined")
-        ]
-        return [(row, None) for row in rows]
-    for stage in ("minimal", "refined"):
-        row = combine.merge([row for row, _ in made if row["stage"] == stage and row["triplet"]])
-        row["reason"] = "; ".join(filter(None, [row["reason"], mixed]))
-        made.append((row, None))
+        made += [(_row({**base, "triplet": label, "stage": stage}, result, stage), result) for stage in STAGES]
+    return made
+
+
+def answers(found: Results) -> list[tuple[dict[str, Any], TripletResult]]:
+    """Refined rows and results of the sets of views that answer."""
+    return [(row, result) for row, result in found if row["stage"] == "refined" and row["triplet"] and result and row["status"] == "ok"]
+
+
+def too_noisy(found: Results) -> bool:
+    """Whether nothing answers, and the threshold cuts the noise of some set of views in two."""
+    return not answers(found) and any(result is not None and result.near > NOISY for _, result in found)
+
+
+def _merged(found: Results, stage: str) -> dict[str, Any]:
+    return combine.merge([row for row, _ in found if row["stage"] == stage and row["triplet"]])
+
+
+def _with_cost_of(kept: Results, tried: Results) -> Results:
+    """Rows of one attempt with what both have cost: time, and the counts of what was tracked."""
+    spent = {(row["triplet"], row["stage"]): row for row, _ in tried}
+    made: Results = []
+    for row, result in kept:
+        other = spent.get((row["triplet"], row["stage"]))
+        made.append(({**row, **{name: row[name] + other[name] for name in COST}} if other else row, result))
     return made
 
 

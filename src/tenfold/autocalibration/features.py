@@ -5,7 +5,7 @@ One scene at a time is in memory; a killed run goes on behind the last whole sce
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -195,22 +195,32 @@ def clean(track: Ints, view: Ints, x: Floats, views: set[int] | None = None) -> 
 
 def verified(name: str, observations: Observations, block: config.Features, detail: str = "") -> Scene:
     """The scene with the epipolar geometry of every pair of views that has enough common tracks."""
-    from tenfold.autocalibration import two_view
-
     pairs = {}
     for i, j in combinations(observations.views, 2):
         _, x = observations.common((i, j))
-        if x.shape[1] < max(block.min_matches, LEAST):
-            continue
-        F, inliers = two_view.fundamental_ransac(x[0], x[1], block.threshold_px, block.seed)
-        if F is None:
-            continue
-        ratio = two_view.homography_ratio(x[0], x[1], inliers, 1.5 * block.threshold_px, block.seed)
-        pairs[i, j] = Pair(i, j, x.shape[1], int(inliers.sum()), float(ratio), np.asarray(F, dtype=np.float64))
+        if x.shape[1] >= max(block.min_matches, LEAST) and (pair := _epipolar(i, j, x, block.threshold_px, block.seed)):
+            pairs[i, j] = pair
     if not pairs:
         few = f"no two views have {max(block.min_matches, LEAST)} common tracks"
         return Scene(name, observations, pairs, "too_few", f"{few}; {detail}" if detail else few)
     return Scene(name, observations, pairs, "ok", detail)
+
+
+def within(scene: Scene, threshold_px: float, seed: int) -> Scene:
+    """The scene with the epipolar geometry of its pairs found again for another threshold; a pair that has none then is left out."""
+    found = (_epipolar(i, j, scene.tracks.common((i, j))[1], threshold_px, seed) for i, j in scene.pairs)
+    return replace(scene, pairs={(pair.i, pair.j): pair for pair in found if pair})
+
+
+def _epipolar(i: int, j: int, x: Floats, threshold_px: float, seed: int) -> Pair | None:
+    """The pair of views i < j from its common image points x (2, n, 2); None if it has no fundamental matrix."""
+    from tenfold.autocalibration import two_view
+
+    F, inliers = two_view.fundamental_ransac(x[0], x[1], threshold_px, seed)
+    if F is None:
+        return None
+    ratio = two_view.homography_ratio(x[0], x[1], inliers, 1.5 * threshold_px, seed)
+    return Pair(i, j, x.shape[1], int(inliers.sum()), float(ratio), np.asarray(F, dtype=np.float64))
 
 
 def read_scenes(folder: Path, names: Sequence[str] | None = None) -> Iterator[Scene]:

@@ -17,8 +17,8 @@ from numba.extending import intrinsic
 # Paths side by side in a table's row: one vector of 512 bits; where registers are shorter compilers take two or four.
 LANES = 8
 # Why a path ended: 0 found; lost: 1 its step became too small, 2 it did not converge at the end, 3 too many solves, 4 lost for one of these
-# reasons near the end and far out, 5 it ended where another did.
-FOUND, STEP, END, SOLVES, FAR, TWICE = range(6)
+# reasons near the end and far out, 5 it ended where another did, 6 at what is no scene.
+FOUND, STEP, END, SOLVES, FAR, TWICE, ASTRAY = range(7)
 _IDLE, _START, _STEP, _LAST = -1, 0, 1, 2
 # A path is near its end from this time on.
 NEAR = 0.9

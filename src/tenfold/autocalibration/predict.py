@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tenfold.autocalibration import colmap_db, colmap_model, colmap_prior, combine, config, estimate, features, geometry, predictor_folder
-from tenfold.autocalibration.ransac import NOISY, Settings, TripletResult
+from tenfold.autocalibration.estimate import Results
+from tenfold.autocalibration.ransac import Settings, TripletResult
 from tenfold.autocalibration.samples import Scene
 from tenfold.autocalibration.start_system import StartSystem
 from tenfold.core import atomic, params
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 Row = dict[str, Any]
-Results = list[tuple[Row, TripletResult | None]]
 
 COLUMNS = (
     "scene", "camera", "answer", "fx", "fy", "cx", "cy", "s", "sd_fx", "sd_fy", "sd_cx", "sd_cy", "sd_s",
@@ -90,16 +90,9 @@ class Predictor:
         principal = np.array(options.principal or (size[0] / 2, size[1] / 2))
         observations, said = _cleaned(part)
         found, radial = self._calibrated(part.name, observations, size, principal, options)
-        noisy = not _good(found) and any(result and result.near > NOISY for _, result in found)
-        if noisy and not options.given_threshold:
-            wider = replace(options, threshold_px=2 * options.threshold_px, given_threshold=True)
-            again, bent = self._calibrated(part.name, observations, size, principal, wider)
-            if _good(again):
-                found, radial = again, bent
-                said = "; ".join(filter(None, [f"noisy points: the inlier threshold was raised to {wider.threshold_px:g} px", said]))
         merged = found[-1][0]
         triplets = [(row, result) for row, result in found if row["stage"] == "refined" and row["triplet"] and result]
-        good = _good(found)
+        good = estimate.answers(found)
         labels = dict(enumerate(part.views))
         row: Row = {name: merged[name] for name in ("tracks", "status", "inliers", "cpu_s")}
         row |= {"scene": part.name, "camera": part.camera, "views": len(part.views), "width": size[0], "height": size[1]}
@@ -151,7 +144,9 @@ class Predictor:
                 observations = _finite(given.ids, points)
             scene = features.verified(name, observations, block)
             system = self.systems[options.assume]
-            return estimate.calibrations(scene, options.assume, system, size, principal, settings, count, options.seed)
+            return estimate.calibrations(
+                scene, options.assume, system, size, principal, settings, count, options.seed, strict=options.given_threshold
+            )
 
         every, scouts = self.serving.triplets, min(SCOUTS, self.serving.triplets)
         given_terms = options.undistort or (0.0, 0.0)
@@ -177,7 +172,7 @@ class Predictor:
             if settled:
                 break
         last = once((radial.k1, radial.k2), focal, every)
-        return (plain, _Radial()) if options.auto and not _good(last) else (last, radial)
+        return (plain, _Radial()) if options.auto and not estimate.answers(last) else (last, radial)
 
 
 @dataclass(frozen=True)
@@ -189,11 +184,6 @@ class _Radial:
     sd: float = 0.0
     estimated: bool = False
     before: float | None = None
-
-
-def _good(found: Results) -> list[tuple[Row, TripletResult]]:
-    """Rows and results of the sets of views that answer."""
-    return [(row, result) for row, result in found if row["stage"] == "refined" and row["triplet"] and result and row["status"] == "ok"]
 
 
 def _bent(found: Results, suspected: bool) -> tuple[float, float, float] | None:

@@ -396,12 +396,12 @@ class _Run:
         """The result and its tracks, fitted again to those that are inliers in every view, with a loss that is wide beside their noise.
 
         A loss as narrow as the noise lets a point follow two views and give up the third: that costs accuracy, and the standard deviation
-        comes out too small. So it is widened with the noise, and is never narrower than in the search.
+        comes out too small. So it is widened with the noise.
         """
         threshold = self.settings.threshold_px
         for _ in range(3):
             chosen = (self._errors(found.k, found.R, found.t) <= threshold).all(axis=0)
-            loss = min(max(3 * found.noise_px, threshold / 2), 2 * threshold) if np.isfinite(found.noise_px) else threshold
+            loss = last_loss(found.noise_px, threshold)
             used = self.points[:, chosen]
             again = self._refine(found.k, found.R, found.t, used, loss, 50, threshold) if chosen.sum() >= LEAST else None
             if again is None or not self._sound(again.k):
@@ -451,6 +451,11 @@ class _Run:
         longer = max(self.size)
         inside = (np.abs(k[2:4] / np.array(self.size) - 0.5) <= 1.0).all()
         return bool(np.isfinite(k).all() and inside and (k[:2] >= SOUND[0] * longer).all() and (k[:2] <= SOUND[1] * longer).all())
+
+
+def last_loss(noise_px: float, threshold_px: float) -> float:
+    """Scale (px) of the last fit's loss: three times the noise (NaN: not known), never narrower than in the search."""
+    return min(max(3 * noise_px, threshold_px / 2), 2 * threshold_px) if np.isfinite(noise_px) else threshold_px
 
 
 def geometry_inliers(k: Floats, R: Floats, t: Floats, points: Floats, threshold_px: float) -> Bools:

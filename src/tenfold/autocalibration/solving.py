@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from tenfold.autocalibration import twins
+from tenfold.autocalibration import routes, twins
 from tenfold.autocalibration.nearest import Nearest, nearest
 from tenfold.autocalibration.roots import FOCAL_RANGE, Candidates, candidates
 from tenfold.autocalibration.start_system import StartSystem
@@ -36,6 +36,29 @@ def solve(
 
     Raises UsageError for points of another shape, numbers that are not finite, or a start system of another problem.
     """
+    x = _checked(kind, views, points, x, start)
+    image, scale = normalised(x, principal)
+    near, tracks = _tracked(kind, image, start, options, threads, again, device)
+    found = candidates(start.problem, tracks, near.x, principal, scale, size, focal_range)
+    return replace(found, depths=near.restored(found.sample, found.depths))
+
+
+def solve_hard(
+    kind: str, views: int, points: int, x: Float, start: StartSystem, principal: Float, size: tuple[int, int], threads: int | None = None
+) -> Candidates:
+    """As `solve`, for problems whose paths are hard to follow (see `routes`)."""
+    x = _checked(kind, views, points, x, start)
+    image, scale = normalised(x, principal)
+    near = nearest(kind, image, start.base)
+    given = near.x.astype(np.complex128)
+    tracks = routes.solutions(start.problem, start.base, start.solutions, given, threads=threads)
+    if start.problem.twins:
+        tracks = replace(tracks, ends=twins.preferred(start.problem, tracks.ends, given[:, None]))
+    found = candidates(start.problem, tracks, near.x, principal, scale, size)
+    return replace(found, depths=near.restored(found.sample, found.depths))
+
+
+def _checked(kind: str, views: int, points: int, x: Float, start: StartSystem) -> Float:
     x = np.asarray(x, dtype=np.float64)
     if x.ndim != 4 or x.shape[1:] != (views, points, 2):
         raise UsageError(f"the solver takes points of shape (samples, {views}, {points}, 2), not {x.shape}.")
@@ -46,11 +69,7 @@ def solve(
         raise UsageError(
             f"the start system is of {of.views} views, {of.points} points, unknown {of.kind}; the solver needs {views}, {points}, {kind}."
         )
-    principal = np.asarray(principal, dtype=np.float64)
-    image, scale = normalised(x, principal)
-    near, tracks = _tracked(kind, image, start, options, threads, again, device)
-    found = candidates(of, tracks, near.x, principal, scale, size, focal_range)
-    return replace(found, depths=near.restored(found.sample, found.depths))
+    return x
 
 
 def _tracked(
@@ -63,11 +82,7 @@ def _tracked(
 
     def in_order(rank: int, image: Float, again: Sequence[Options]) -> tuple[Nearest, Tracks]:
         near = nearest(kind, image, start.base, rank)
-        given = near.x.astype(np.complex128)
-        tracks = track(start.problem, start.base, start.solutions, given, options, threads, again, device)
-        if start.problem.twins:
-            tracks = replace(tracks, ends=twins.preferred(start.problem, tracks.ends, given[:, None]))
-        return near, tracks
+        return near, track(start.problem, start.base, start.solutions, near.x.astype(np.complex128), options, threads, again, device)
 
     near, tracks = in_order(0, image, again)
     for rank in range(1, _ORDERS) if again else ():

@@ -26,7 +26,7 @@ def solve(
     `start` is that of `zero_skew`. fx = fy are the mean (geometric) of a root's two, `residual` is how far these are apart. Not filtered:
     samples whose motion does not determine the camera. Raises UsageError for points of another shape or not finite.
     """
-    found = solving.solve(zero_skew.KIND, VIEWS, POINTS, x, start, principal, size, threads=threads, again=())
+    found = solving.solve_hard(zero_skew.KIND, VIEWS, POINTS, x, start, principal, size, threads=threads)
     apart = np.abs(np.log(found.k[:, 0] / found.k[:, 1]))
     kept = apart < _APART
     k = found.k[kept]

@@ -74,8 +74,8 @@ class StartSystem:
 
 
 def without_twins(problem: Problem, solutions: Complex) -> Complex:
-    """The unknowns (solutions, fewer) in which solutions differ that are not twins (see `Problem.twins`)."""
-    return np.delete(solutions, [at for at, _ in problem.twins], axis=1)
+    """The unknowns (..., fewer) in which solutions (..., unknowns) differ that are not twins (see `Problem.twins`)."""
+    return np.delete(solutions, [at for at, _ in problem.twins], axis=-1)
 
 
 def distinct(solutions: Complex, known: Complex | None = None) -> Complex:
@@ -83,27 +83,45 @@ def distinct(solutions: Complex, known: Complex | None = None) -> Complex:
     return solutions[fresh(solutions, known)]
 
 
-def fresh(solutions: Complex, known: Complex | None = None) -> list[int]:
-    """Numbers of the rows that `distinct` keeps."""
-    count, width = solutions.shape
-    first = 0 if known is None else len(known)
-    rows = np.empty((first + count, width), dtype=np.complex128)
-    if known is not None:
-        rows[:first] = known
-    # one complex number a row narrows the search: the sum with fixed weights
-    at = np.arange(1, width + 1)
-    weights = np.cos(at) + 1j * np.sin(1.7 * at)
-    keys = np.empty(first + count, dtype=np.complex128)
-    keys[:first] = rows[:first] @ weights
-    reach = np.abs(weights).sum()
+def fresh(solutions: Complex, known: Complex | None = None, least: float = LEAST_DISTANCE) -> list[int]:
+    """Numbers of the rows that `distinct` keeps; `least`: distance from which rows differ, relative to their size."""
+    search = _Search(solutions.shape[1], known, least)
     kept: list[int] = []
-    end = first
     for index, row in enumerate(solutions):
-        key = row @ weights
-        limit = LEAST_DISTANCE * max(1.0, np.abs(row).max())
-        near = np.flatnonzero(np.abs(keys[:end] - key) <= limit * reach)
-        if not (np.abs(rows[near] - row).max(axis=1) <= limit).any():
+        if search.place(row) < 0:
             kept.append(index)
-            keys[end], rows[end] = key, row
-            end += 1
+            search.add(row)
     return kept
+
+
+def places(solutions: Complex, known: Complex, least: float = LEAST_DISTANCE) -> npt.NDArray[np.int64]:
+    """For each of the `solutions` which row of `known` is the same one, -1 if none is; `least` as in `fresh`."""
+    search = _Search(known.shape[1], known, least)
+    return np.array([search.place(row) for row in solutions], dtype=np.int64)
+
+
+class _Search:
+    """Finds equal rows. One complex number a row narrows the search: the sum with fixed weights."""
+
+    def __init__(self, width: int, known: Complex | None, least: float) -> None:
+        at = np.arange(1, width + 1)
+        self.weights = np.cos(at) + 1j * np.sin(1.7 * at)
+        self.reach, self.least = np.abs(self.weights).sum(), least
+        self.rows = np.zeros((0, width), dtype=np.complex128) if known is None else np.asarray(known, dtype=np.complex128)
+        self.keys = self.rows @ self.weights
+        self.end = len(self.rows)
+
+    def place(self, row: Complex) -> int:
+        limit = self.least * max(1.0, np.abs(row).max())
+        near = np.flatnonzero(np.abs(self.keys[: self.end] - row @ self.weights) <= limit * self.reach)
+        same = near[np.abs(self.rows[near] - row).max(axis=1) <= limit]
+        return int(same[0]) if len(same) else -1
+
+    def add(self, row: Complex) -> None:
+        if self.end == len(self.rows):
+            # room for as many again, so that rows are copied a few times only
+            more = max(64, self.end)
+            self.rows = np.concatenate([self.rows, np.empty((more, self.rows.shape[1]), dtype=np.complex128)])
+            self.keys = np.concatenate([self.keys, np.empty(more, dtype=np.complex128)])
+        self.rows[self.end], self.keys[self.end] = row, row @ self.weights
+        self.end += 1

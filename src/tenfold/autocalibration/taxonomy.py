@@ -38,7 +38,7 @@ SCENES = 2
 # The best conditioned relaxation of each problem (`best_conditioned`, mean of two seeds, 400 scenes each). Written down, so that neither
 # rounding nor the draw moves it. Of 3V6P-full the best conditioned of the 59 that take from one point what two views say of it, and no
 # more: five points and that constraint leave nothing over, so that 1,500 paths suffice. Of the best conditioned of all (133149691)
-# the first 1,992 solutions found were all different: it has hundreds of thousands.
+# the first 2,048 solutions found are all different: it has far more.
 DEFAULT = {
     "2V5P": 511,
     "2V6P-f": 15870,

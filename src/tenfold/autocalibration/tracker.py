@@ -6,10 +6,11 @@ whose first factorisation also gives the next tangent, so that most steps cost o
 
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -96,7 +97,7 @@ def track(
     status = np.zeros(jobs, dtype=np.int8)
     solves = np.zeros(jobs, dtype=np.int64)
     program, code = compiled(problem), newton(problem)
-    moving = np.ascontiguousarray(_moving(problem, np.asarray(base, dtype=np.complex128), targets))
+    moving = np.ascontiguousarray(moving_terms(problem, np.asarray(base, dtype=np.complex128), targets))
 
     def some(jobs: npt.NDArray[np.int64], options: Options, span: tuple[int, int]) -> None:
         kernel.track_some(
@@ -114,10 +115,9 @@ def track(
 
     wanted = np.arange(jobs)
     for number, control in enumerate((options, *again), start=1):
-        spans = [(low, min(low + _JOBS, len(wanted))) for low in range(0, len(wanted), _JOBS)]
         before = solves[wanted]
         if device == "cpu":
-            _each(partial(some, wanted, control), spans, min(threads or os.cpu_count() or 1, len(spans)))
+            each(partial(some, wanted, control), spans(len(wanted)), threads)
         else:
             elsewhere(wanted, control)
         solves[wanted] += before
@@ -171,7 +171,7 @@ def _around(
     own = np.arange(n) * (n + 1)
     at, arrived, solves = starts, np.ones(n, dtype=np.bool_), np.zeros(n, dtype=np.int64)
     for here, there in ((np.broadcast_to(base, via.shape), via), (via, targets)):
-        moving = np.ascontiguousarray(_moving(problem, here, there))
+        moving = np.ascontiguousarray(moving_terms(problem, here, there))
         ends = np.zeros((n * n, starts.shape[1]), dtype=np.complex128)
         why, used = np.zeros(n * n, dtype=np.int8), np.zeros(n * n, dtype=np.int64)
         kernel.track_some(
@@ -211,16 +211,23 @@ def _elsewhere(problem: Problem, ends: Complex, targets: Complex) -> npt.NDArray
         return np.asarray(~(relative_residual(problem, ends, targets[:, None], problem.dropped) < _HOLDS))
 
 
-def _each(some: Callable[[tuple[int, int]], None], spans: Iterable[tuple[int, int]], threads: int) -> None:
+def spans(jobs: int) -> list[tuple[int, int]]:
+    """Parts (low, high) of so many jobs, one a thread at a time."""
+    return [(low, min(low + _JOBS, jobs)) for low in range(0, jobs, _JOBS)]
+
+
+def each(some: Callable[[Any], None], parts: Sequence[Any], threads: int | None) -> None:
+    """Do `some` of each part. `threads`: default all cores."""
+    threads = min(threads or os.cpu_count() or 1, len(parts))
     if threads < 2:
-        for span in spans:
-            some(span)
+        for part in parts:
+            some(part)
         return
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(some, spans))
+        list(pool.map(some, parts))
 
 
-def _moving(problem: Problem, base: Complex, targets: Complex) -> Complex:
+def moving_terms(problem: Problem, base: Complex, targets: Complex) -> Complex:
     """Coefficients (targets, views * pairs p <= q * (1 + free), 3) of 1, t and t^2 in every term of `x_p^T w x_q`."""
     start = homogeneous(np.broadcast_to(base, targets.shape))
     speed = np.concatenate([targets - base, np.zeros((*targets.shape[:-1], 1))], axis=-1)

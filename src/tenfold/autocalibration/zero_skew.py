@@ -17,4 +17,4 @@ def solve(
 
     Not filtered: samples whose motion does not determine the camera. Raises UsageError for points of another shape or not finite.
     """
-    return solving.solve(KIND, VIEWS, POINTS, x, start, principal, size, threads=threads, again=())
+    return solving.solve_hard(KIND, VIEWS, POINTS, x, start, principal, size, threads=threads)
