@@ -1,6 +1,9 @@
 """The step with weights of 8 bits: what is rounded and what is not, that it is the same step otherwise, and what it is measured to lose."""
 
 import json
+import logging
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -119,6 +122,19 @@ def test_it_says_what_it_is_and_is_the_same_twice(tmp_path: Path) -> None:
     assert steps[0].facts == steps[1].facts and {k: v.shape for k, v in steps[0].start().items()} == {
         k: v.shape for k, v in steps[1].start().items()
     }
+
+
+def test_nobody_elses_lines_are_printed_from_then_on(tmp_path: Path) -> None:
+    """In a process of its own: the quantiser sets up logging when it is first imported."""
+    wide, _, _ = both(speaking(), tmp_path)
+    code = (
+        "import logging, pathlib, sys; from tenfold.motion_tracking import onnx_int8;"
+        "onnx_int8.quantised(pathlib.Path(sys.argv[1]).read_bytes());"
+        "assert 'onnxruntime.quantization' in sys.modules; logging.getLogger('x').info('a line of another library');"
+        "print(logging.getLogger().handlers, logging.getLogger().level)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(wide)], check=True, capture_output=True, text=True)
+    assert done.stdout == f"[] {logging.WARNING}\n" and done.stderr == ""
 
 
 def test_the_published_form_has_a_quarter_of_the_file(tmp_path: Path) -> None:

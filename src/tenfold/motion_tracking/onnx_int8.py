@@ -6,7 +6,10 @@ float32. Only operators of ONNX itself come of it.
 """
 
 import json
+import logging
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -36,13 +39,13 @@ def export(network: Network, step: Path, path: Path) -> float:
 
 def quantised(graph: bytes) -> onnx.ModelProto:
     """The graph with its stored matrices in 8 bits, and `precision` among its properties."""
-    from onnxruntime import quantization
-
     model = onnx.ModelProto.FromString(graph)
     properties = {each.key: each.value for each in model.metadata_props}
     # or the quantiser warns that it wants to simplify first; the graph is written simple
     onnx.helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
-    with tempfile.TemporaryDirectory(prefix="tenfold-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="tenfold-") as scratch, _logging_as_it_is():
+        from onnxruntime import quantization
+
         made = Path(scratch) / "int8.onnx"
         # unsigned: signed weights may saturate on processors that have AVX2 and no VNNI (ONNX Runtime's documentation)
         quantization.quantize_dynamic(
@@ -55,3 +58,14 @@ def quantised(graph: bytes) -> onnx.ModelProto:
     found.producer_name, found.producer_version = model.producer_name, model.producer_version
     onnx.checker.check_model(found, full_check=True)
     return found
+
+
+@contextmanager
+def _logging_as_it_is() -> Iterator[None]:
+    """The quantiser configures the root logger when it is imported, and every library's INFO lines would be printed from then on."""
+    root, held = logging.getLogger(), logging.NullHandler()
+    root.addHandler(held)
+    try:
+        yield
+    finally:
+        root.removeHandler(held)
