@@ -153,10 +153,9 @@ def calibrations(
     Where no set of views answers and the noise is too large for the threshold, all are calibrated once more within one `WIDER` times as
     large, and the scene's reason says so. `strict`: the threshold is the user's own and stays.
     """
-    solver = SOLVERS.get(name)
-    base = {"scene": scene.name, "method": METHOD(name), "seed": seed, "kind": solver.kind if solver else ""}
-    run = partial(_of_sets, solve=solve_of(name), start=start, size=size, principal=principal, seed=seed, base=base)
-    assert solver is not None
+    solve, solver = solve_of(name), SOLVERS[name]
+    base = {"scene": scene.name, "method": METHOD(name), "seed": seed, "kind": solver.kind}
+    run = partial(_of_sets, solve=solve, start=start, size=size, principal=principal, seed=seed, base=base)
     mixed = (
         ""
         if not cameras or len(set(map(cameras.get, scene.tracks.views))) < 2

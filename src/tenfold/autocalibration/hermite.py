@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numba import njit
 
-from tenfold.autocalibration.kernel import END, FOUND, LANES, OPTIONS, SOLVES, STEP, _call, _table
+from tenfold.autocalibration.kernel import END, FOUND, LANES, OPTIONS, SOLVES, STEP, call, measure, table, take_up
 
 # Points with tangents that predict the next one: with more of them rounding errors of ill-conditioned points grow too much.
 POINTS = 3
@@ -45,17 +45,16 @@ def track_some(
     solves, times,
 ):  # fmt: skip
     """The jobs that stand at low..high of `jobs`, as in `kernel.track_some`; `times`: where on the way each path's last point lies."""
-    paths = starts.shape[0]
     count = moving.shape[0]
-    x_re, x_im = _table(n), _table(n)
-    y_re, y_im = _table(2 * n), _table(2 * n)
-    c_re, c_im = _table(3 * count), _table(3 * count)
-    u_re, u_im, v_re, v_im = _table(POINTS * n), _table(POINTS * n), _table(POINTS * n), _table(POINTS * n)
-    w = _table(2 * POINTS)
+    x_re, x_im = table(n), table(n)
+    y_re, y_im = table(2 * n), table(2 * n)
+    c_re, c_im = table(3 * count), table(3 * count)
+    u_re, u_im, v_re, v_im = table(POINTS * n), table(POINTS * n), table(POINTS * n), table(POINTS * n)
+    w = table(2 * POINTS)
     # times of the last points, and how many there are
-    at = _table(POINTS)
+    at = table(POINTS)
     known = np.zeros(LANES, dtype=np.int64)
-    trials = _table(1)
+    trials = table(1)
     trial = trials[0]
     step = np.zeros(LANES)
     error = np.zeros(LANES)
@@ -74,17 +73,9 @@ def track_some(
         for i in range(LANES):
             if mode[i] == _IDLE and following < high:
                 job[i] = jobs[following]
-                target = job[i] // paths
-                path = job[i] - target * paths
                 following += 1
                 alive += 1
-                for a in range(n):
-                    x_re[a, i] = starts[path, a].real
-                    x_im[a, i] = starts[path, a].imag
-                for j in range(count):
-                    for power in range(3):
-                        c_re[3 * j + power, i] = terms[target, moving[j], power].real
-                        c_im[3 * j + power, i] = terms[target, moving[j], power].imag
+                take_up(i, job[i], starts, terms, moving, x_re, x_im, c_re, c_im)
                 at[0, i] = 0.0
                 trial[i] = 0.0
                 step[i] = begin
@@ -93,20 +84,11 @@ def track_some(
                 used[i] = 0
         if alive == 0:
             break
-        _call(
+        call(
             newton, x_re.ctypes.data, x_im.ctypes.data, c_re.ctypes.data, c_im.ctypes.data, trials.ctypes.data, y_re.ctypes.data,
             y_im.ctypes.data,
         )  # fmt: skip
-        for i in range(LANES):
-            error[i] = 0.0
-            total[i] = 0.0
-        for a in range(n):
-            for i in range(LANES):
-                size = y_re[a, i] * y_re[a, i] + y_im[a, i] * y_im[a, i]
-                size = size / max(1.0, x_re[a, i] * x_re[a, i] + x_im[a, i] * x_im[a, i])
-                error[i] = max(error[i], size)
-                # a maximum may pass over what is no number, a sum may not
-                total[i] += size
+        measure(n, x_re, x_im, y_re, y_im, error, total)
         for i in range(LANES):
             take[i] = 0.0
             correct[i] = 0.0

@@ -27,7 +27,7 @@ OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract"
 
 
 @intrinsic
-def _call(typing_context, address, x_re, x_im, c_re, c_im, t, y_re, y_im):
+def call(typing_context, address, x_re, x_im, c_re, c_im, t, y_re, y_im):
     """Call the machine code at `address` with the addresses of its tables."""
 
     def made(context, builder, signature, arguments):
@@ -41,11 +41,41 @@ def _call(typing_context, address, x_re, x_im, c_re, c_im, t, y_re, y_im):
 
 
 @njit(**OPTIONS)
-def _table(rows):
+def table(rows):
     """Zeros (rows, LANES) at an address that vectors like."""
     raw = np.zeros(rows * LANES + 8)
     first = (-(raw.ctypes.data // 8)) % 8
     return raw[first : first + rows * LANES].reshape(rows, LANES)
+
+
+@njit(**OPTIONS)
+def take_up(i, job, starts, terms, moving, x_re, x_im, c_re, c_im):
+    """Put the start and the coefficients of a job (see `track_some`) into lane i."""
+    paths, n = starts.shape
+    target = job // paths
+    path = job - target * paths
+    for a in range(n):
+        x_re[a, i] = starts[path, a].real
+        x_im[a, i] = starts[path, a].imag
+    for j in range(moving.shape[0]):
+        for power in range(3):
+            c_re[3 * j + power, i] = terms[target, moving[j], power].real
+            c_im[3 * j + power, i] = terms[target, moving[j], power].imag
+
+
+@njit(**OPTIONS)
+def measure(n, x_re, x_im, y_re, y_im, error, total):
+    """Of each lane's step y at x: square of the largest relative change of an unknown, and a sum that is large or no number if one is."""
+    for i in range(LANES):
+        error[i] = 0.0
+        total[i] = 0.0
+    for a in range(n):
+        for i in range(LANES):
+            size = y_re[a, i] * y_re[a, i] + y_im[a, i] * y_im[a, i]
+            size = size / max(1.0, x_re[a, i] * x_re[a, i] + x_im[a, i] * x_im[a, i])
+            error[i] = max(error[i], size)
+            # a maximum may pass over what is no number, a sum may not
+            total[i] += size
 
 
 @njit(**OPTIONS)
@@ -70,16 +100,15 @@ def track_some(
     low, high, jobs, starts, terms, n, moving, newton, accept, again, aim, smallest, most, begin, ready, far, ends, status, solves
 ):
     """The jobs that stand at low..high of `jobs`; job = target * paths + path. `terms` (targets, terms, 3): coefficients of 1, t, t^2."""
-    paths = starts.shape[0]
     count = moving.shape[0]
-    x_re, x_im = _table(n), _table(n)
-    y_re, y_im = _table(2 * n), _table(2 * n)
-    c_re, c_im = _table(3 * count), _table(3 * count)
+    x_re, x_im = table(n), table(n)
+    y_re, y_im = table(2 * n), table(2 * n)
+    c_re, c_im = table(3 * count), table(3 * count)
     # u, v: the last accepted point and its tangent; those before
-    u_re, u_im, v_re, v_im = _table(n), _table(n), _table(n), _table(n)
-    old_u_re, old_u_im, old_v_re, old_v_im = _table(n), _table(n), _table(n), _table(n)
-    w = _table(4)
-    trials = _table(1)
+    u_re, u_im, v_re, v_im = table(n), table(n), table(n), table(n)
+    old_u_re, old_u_im, old_v_re, old_v_im = table(n), table(n), table(n), table(n)
+    w = table(4)
+    trials = table(1)
     trial = trials[0]
     t = np.zeros(LANES)
     step = np.zeros(LANES)
@@ -100,17 +129,9 @@ def track_some(
         for i in range(LANES):
             if mode[i] == _IDLE and following < high:
                 job[i] = jobs[following]
-                target = job[i] // paths
-                path = job[i] - target * paths
                 following += 1
                 alive += 1
-                for a in range(n):
-                    x_re[a, i] = starts[path, a].real
-                    x_im[a, i] = starts[path, a].imag
-                for j in range(count):
-                    for power in range(3):
-                        c_re[3 * j + power, i] = terms[target, moving[j], power].real
-                        c_im[3 * j + power, i] = terms[target, moving[j], power].imag
+                take_up(i, job[i], starts, terms, moving, x_re, x_im, c_re, c_im)
                 t[i] = 0.0
                 trial[i] = 0.0
                 step[i] = begin
@@ -120,20 +141,11 @@ def track_some(
                 used[i] = 0
         if alive == 0:
             break
-        _call(
+        call(
             newton, x_re.ctypes.data, x_im.ctypes.data, c_re.ctypes.data, c_im.ctypes.data, trials.ctypes.data, y_re.ctypes.data,
             y_im.ctypes.data,
         )  # fmt: skip
-        for i in range(LANES):
-            error[i] = 0.0
-            total[i] = 0.0
-        for a in range(n):
-            for i in range(LANES):
-                size = y_re[a, i] * y_re[a, i] + y_im[a, i] * y_im[a, i]
-                size = size / max(1.0, x_re[a, i] * x_re[a, i] + x_im[a, i] * x_im[a, i])
-                error[i] = max(error[i], size)
-                # a maximum may pass over what is no number, a sum may not
-                total[i] += size
+        measure(n, x_re, x_im, y_re, y_im, error, total)
         for i in range(LANES):
             take[i] = 0.0
             correct[i] = 0.0

@@ -22,7 +22,7 @@ from tenfold.autocalibration.monodromy import Edges, holding
 from tenfold.autocalibration.problems import Problem
 from tenfold.autocalibration.program import compiled
 from tenfold.autocalibration.start_system import fresh, places, without_twins
-from tenfold.autocalibration.tracker import Tracks, each, moving_terms, spans
+from tenfold.autocalibration.tracker import HOLDS, Tracks, each, moving_terms, spans
 
 Complex = npt.NDArray[np.complex128]
 # Where t leaves the real numbers at half way, once on either side.
@@ -30,8 +30,6 @@ DETOURS = (0.3j, -0.3j)
 # Ends that differ by less, relative to their size, are one: rounding errors of the worst conditioned reach 1e-5, different roots are a
 # hundredth apart.
 _SAME = 1e-4
-# Of an equation that was left out (`relative_residual`).
-_HOLDS = 1e-9
 # Ends in turn: later ones are few, and a vector of paths costs as much with one as with all of its lanes.
 _CHAIN = 10
 
@@ -112,7 +110,7 @@ def _judge(problem: Problem, tracks: Tracks, targets: Complex, implied: Edges) -
     for ends, status, image in zip(tracks.ends, tracks.status, targets, strict=True):
         found = np.flatnonzero(status == FOUND)
         if implied:
-            status[found[~(relative_residual(problem, ends[found], image, implied) < _HOLDS)]] = ASTRAY
+            status[found[~(relative_residual(problem, ends[found], image, implied) < HOLDS)]] = ASTRAY
             found = np.flatnonzero(status == FOUND)
         status[np.delete(found, fresh(without_twins(problem, ends[found]), least=_SAME))] = TWICE
 

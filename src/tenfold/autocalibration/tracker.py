@@ -60,8 +60,8 @@ CAREFUL = Options(accept=1e-4, aim=2e-5, smallest=1e-9, most=20000)
 _BENDS, _STUCK, _CHAIN = (0.02j, -0.02j, 0.1j, -0.1j, 0.3j, -0.3j), 64, 10
 # Ends that differ by less, relative to their size, are one.
 _SAME = 1e-6
-# Of an equation that was left out, relative to its terms.
-_HOLDS = 1e-9
+# Up to here an equation holds (`relative_residual`).
+HOLDS = 1e-9
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def _elsewhere(problem: Problem, ends: Complex, targets: Complex) -> npt.NDArray
     if problem.excess or problem.twins or not problem.dropped:
         return np.zeros(ends.shape[:2], dtype=np.bool_)
     with np.errstate(all="ignore"):
-        return np.asarray(~(relative_residual(problem, ends, targets[:, None], problem.dropped) < _HOLDS))
+        return np.asarray(~(relative_residual(problem, ends, targets[:, None], problem.dropped) < HOLDS))
 
 
 def spans(jobs: int) -> list[tuple[int, int]]:

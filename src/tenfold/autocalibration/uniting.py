@@ -8,11 +8,11 @@ import numpy.typing as npt
 from tenfold.autocalibration.equations import relative_residual, split
 from tenfold.autocalibration.nearest import Nearest
 from tenfold.autocalibration.problems import Problem
-from tenfold.autocalibration.tracker import FAR, FOUND, Tracks, doubles
+from tenfold.autocalibration.tracker import FAR, FOUND, HOLDS, Tracks, doubles
 
 Complex = npt.NDArray[np.complex128]
-# An end of another order is a root in this one if the equations kept here hold so well, and no unknown is larger.
-_HOLDS, _LARGE = 1e-9, 1e3
+# An end of another order is a root in this one if the equations kept here hold, and no unknown is larger.
+_LARGE = 1e3
 
 
 def united(problem: Problem, near: Nearest, tracks: Tracks, other: Nearest, others: Tracks) -> Tracks:
@@ -24,7 +24,7 @@ def united(problem: Problem, near: Nearest, tracks: Tracks, other: Nearest, othe
     samples, paths = tracks.status.shape
     with np.errstate(all="ignore"):  # lost paths may end anywhere
         moved = _moved(problem, others.ends, other, near)
-        holds = relative_residual(problem, moved, near.x[:, None].astype(np.complex128)) < _HOLDS
+        holds = relative_residual(problem, moved, near.x[:, None].astype(np.complex128)) < HOLDS
         root = np.asarray((others.status == FOUND) & holds)
         root &= np.abs(moved).max(axis=-1, initial=0.0) < _LARGE
     root &= ~doubles(moved, root)[1]

@@ -6,8 +6,9 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ from tenfold.motion_tracking import (
 )
 from tenfold.motion_tracking import body as bodies
 
+_T = TypeVar("_T")
 Floats = npt.NDArray[np.float64]
 
 WARM_UP = 60
@@ -53,18 +55,15 @@ def convert_bvh(arguments: Sequence[str]) -> int:
     args = parser.parse_args(list(arguments))
     names = bvh.CMU if args.map is None else _joint_map(args.map)
     form = _body(args.body)
-    failed = 0
-    for path in args.files:
-        try:
-            # the length of the legs brings the file's unit to ours
-            carried = bvh.carry_over(bvh.read(path), form.rest, names, metres_per_unit=1.0, up=args.up, forward=args.forward)
-            if args.skip_first and len(carried.local) == 1:
-                raise BadData("no frame is left after the first; leave out --skip-first")
-        except BadData as error:
-            told = str(error)
-            print(told if str(path) in told else f"{path}: {told}", file=sys.stderr)
-            failed += 1
-            continue
+
+    def read(path: Path) -> bvh.Carried:
+        # the length of the legs brings the file's unit to ours
+        carried = bvh.carry_over(bvh.read(path), form.rest, names, metres_per_unit=1.0, up=args.up, forward=args.forward)
+        if args.skip_first and len(carried.local) == 1:
+            raise BadData("no frame is left after the first; leave out --skip-first")
+        return carried
+
+    for path, carried in _readable(args.files, read, "BVH files"):
         first = 1 if args.skip_first else 0
         local, root = carried.local[first:], carried.root[first:]
         count = len(local)
@@ -75,8 +74,6 @@ def convert_bvh(arguments: Sequence[str]) -> int:
         target = args.out / args.subset / args.subject / f"{path.stem}_poses.npz"
         recording.write_amass(target, local, root, np.zeros(skeleton.BETAS), form)
         print(f"{target}: {len(local)} frames at {skeleton.RATE_HZ:g} Hz from {count} at {carried.fps:g} Hz")
-    if failed:
-        raise BadData(f"{failed} of {len(args.files)} BVH files could not be converted; the reasons are above")
     return 0
 
 
@@ -95,14 +92,7 @@ def convert_freedancing(arguments: Sequence[str]) -> int:
         raise UsageError(f"--fps is {args.fps:g}; a rate over 0 and up to {amass.MAX_RATE_HZ:g} Hz is wanted")
     from tenfold.motion_tracking import freedancing
 
-    failed = 0
-    for folder in args.clips:
-        try:
-            clip = freedancing.read(folder)
-        except BadData as error:
-            print(error, file=sys.stderr)
-            failed += 1
-            continue
+    for folder, clip in _readable(args.clips, freedancing.read, "clips"):
         subject, name = folder.resolve().parent.name or "unknown", folder.resolve().name
         target = args.out / f"{subject}_{name}.csv"
         truth = args.out / "amass" / "FreeDancing" / subject / f"{name}{amass.ENDING}"
@@ -113,8 +103,6 @@ def convert_freedancing(arguments: Sequence[str]) -> int:
         print(f"{target}: {len(clip.local)} frames at {args.fps:g} Hz; truth {truth}")
         print(f"  turned against the true bones (median, degrees): {apart}")
         print(f"  mean acceleration of the shins (m/s^2, near 0 where gravity is removed): {felt}")
-    if failed:
-        raise BadData(f"{failed} of {len(args.clips)} clips could not be converted; the reasons are above")
     return 0
 
 
@@ -275,6 +263,22 @@ def _body(path: Path | None) -> bodies.Body:
         own = Path(folder) / "model.npz"
         procedural_body.write(own)
         return bodies.load(own)
+
+
+def _readable(paths: Sequence[Path], read: Callable[[Path], _T], words: str) -> Iterator[tuple[Path, _T]]:
+    """What can be read, one at a time; what cannot is told and left out. BadData at the end if there was such a one."""
+    failed = 0
+    for path in paths:
+        try:
+            found = read(path)
+        except BadData as error:
+            told = str(error)
+            print(told if str(path) in told else f"{path}: {told}", file=sys.stderr)
+            failed += 1
+            continue
+        yield path, found
+    if failed:
+        raise BadData(f"{failed} of {len(paths)} {words} could not be converted; the reasons are above")
 
 
 def _precision(parser: argparse.ArgumentParser) -> None:
